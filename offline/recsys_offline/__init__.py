@@ -1,0 +1,1 @@
+"""Offline jobs: import, check, train, evaluate, publish."""

@@ -1,0 +1,1 @@
+"""A two-stage recommender: pure functions and values. No clock, no environment, no sockets."""

@@ -1,0 +1,216 @@
+"""Every parameter, its type, range and default. ``config/recsys.toml`` documents them one by one."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recsys.errors import ConfigError
+from recsys.types import EventType, ExcludePolicy, ServingParameters
+
+
+class Section(BaseModel):
+    """A table of a configuration file: typed, frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+class EventWeights(Section):
+    """How much one event of each type says about taste, for ALS confidence and item similarity."""
+
+    view_item: float = Field(1.0, ge=0)
+    select_item: float = Field(1.0, ge=0)
+    add_to_cart: float = Field(3.0, ge=0)
+    add_to_wishlist: float = Field(3.0, ge=0)
+    purchase: float = Field(5.0, ge=0)
+
+    def by_type(self) -> dict[EventType, float]:
+        """The weight of each interaction type."""
+        return {EventType[name.upper()]: weight for name, weight in self}
+
+
+class TrainSection(Section):
+    """The run as a whole."""
+
+    seed: int = Field(7, ge=0)
+    threads: int = Field(0, ge=0)
+    max_history: int = Field(10_000, ge=1)
+
+
+class SplitSection(Section):
+    """Windows of time from which the ranker learns."""
+
+    horizon_days: float = Field(0.0, ge=0)
+    cuts: int = Field(3, ge=2, le=12)
+    max_groups: int = Field(60_000, ge=100)
+
+
+class AlsSection(Section):
+    """Matrix factorisation."""
+
+    factors: int = Field(64, ge=8, le=1024)
+    regularization: float = Field(10.0, gt=0)
+    alpha: float = Field(10.0, gt=0)
+    iterations: int = Field(10, ge=1)
+    half_life_days: float = Field(90.0, gt=0)
+
+
+class ItemSimilaritySection(Section):
+    """Items that the same users act on."""
+
+    neighbours: int = Field(100, ge=1)
+    shrinkage: float = Field(10.0, ge=0)
+    half_life_days: float = Field(30.0, gt=0)
+
+
+class PopularitySection(Section):
+    """What everybody acts on."""
+
+    half_life_days: float = Field(14.0, gt=0)
+
+
+class RepeatsSection(Section):
+    """What the user acts on again."""
+
+    half_life_days: float = Field(180.0, gt=0)
+
+
+class RetrievalSection(Section):
+    """How many candidates each source proposes."""
+
+    candidates_per_source: int = Field(50, ge=1, le=1000)
+
+
+class RankerSection(Section):
+    """The XGBoost model of the second stage."""
+
+    trees: int = Field(150, ge=1)
+    depth: int = Field(5, ge=1, le=12)
+    learning_rate: float = Field(0.08, gt=0, le=1)
+    min_child_weight: float = Field(20.0, ge=0)
+    subsample: float = Field(0.8, gt=0, le=1)
+    colsample: float = Field(0.6, gt=0, le=1)
+    negatives: int = Field(60, ge=1)
+
+
+class PlacementSection(Section):
+    """A place on the shop's pages."""
+
+    slate_size: int = Field(20, ge=1, le=500)
+    exclude_policy: ExcludePolicy = ExcludePolicy.PURCHASED
+    use_ranker: bool = True
+
+
+class CacheSection(Section):
+    """Answers that are kept."""
+
+    user_slates: int = Field(100_000, ge=0)
+    user_seconds: float = Field(30.0, ge=0)
+    popular_seconds: float = Field(60.0, gt=0)
+
+
+class ServerSection(Section):
+    """The service."""
+
+    listen: str = "127.0.0.1:50051"
+    metrics: str = "127.0.0.1:9090"
+    max_batch: int = Field(64, ge=1)
+    max_waiting: int = Field(1024, ge=1)
+    deadline_seconds: float = Field(1.0, gt=0)
+    drain_seconds: float = Field(10.0, ge=0)
+    reload_seconds: float = Field(2.0, gt=0)
+    experiments: str = ""
+
+
+class Config(Section):
+    """The whole file. Every table and key is optional."""
+
+    train: TrainSection = TrainSection()
+    event_weights: EventWeights = EventWeights()
+    split: SplitSection = SplitSection()
+    als: AlsSection = AlsSection()
+    item_similarity: ItemSimilaritySection = ItemSimilaritySection()
+    popularity: PopularitySection = PopularitySection()
+    repeats: RepeatsSection = RepeatsSection()
+    retrieval: RetrievalSection = RetrievalSection()
+    ranker: RankerSection = RankerSection()
+    server: ServerSection = ServerSection()
+    cache: CacheSection = CacheSection()
+    placements: dict[str, PlacementSection] = {"default": PlacementSection()}
+
+    def placement(self, name: str) -> PlacementSection:
+        """The placement of that name, or the default one."""
+        return self.placements.get(name) or self.placements.get("default") or PlacementSection()
+
+    def serving(self, placement: str) -> ServingParameters:
+        """What serves a placement before experiments have their say."""
+        section = self.placement(placement)
+        return ServingParameters(
+            exclude_policy=section.exclude_policy,
+            use_ranker=section.use_ranker,
+            candidates_per_source=self.retrieval.candidates_per_source,
+        )
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give the path of a readable TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def parse(model: type[S], tables: dict[str, Any], where: str) -> S:
+    """Tables as a typed section.
+
+    Raises:
+        ConfigError: names every wrong key of ``where`` and, for an unknown one, the nearest known key.
+    """
+    try:
+        return model.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_violation(model, item) for item in error.errors())) from error
+
+
+def load(path: Path | None) -> Config:
+    """The configuration in a file; the defaults when there is none.
+
+    Raises:
+        ConfigError: the file is missing, not TOML, or holds unknown keys or values out of range.
+    """
+    return Config() if path is None else parse(Config, read_toml(path), str(path))
+
+
+def _violation(model: type[Section], item: Any) -> str:
+    """One violation as a phrase that names the key and the fix."""
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{key}: {item['msg'][:1].lower()}{item['msg'][1:]}, not {item['input']!r}"
+    *parents, last = item["loc"]
+    near = difflib.get_close_matches(str(last), _known_keys(model, parents), n=1, cutoff=0)
+    return f"{key}: unknown key, did you mean {'.'.join([*map(str, parents), *near])!r}?"
+
+
+def _known_keys(model: Any, path: list[Any]) -> list[str]:
+    """The keys of the section that a path of an error leads to."""
+    for part in path:
+        if isinstance(model, type) and issubclass(model, Section):
+            model = model.model_fields[part].annotation if part in model.model_fields else model
+        else:  # a table or a list of sections: its last argument is the section
+            model = model.__args__[-1]
+    if not isinstance(model, type):
+        model = model.__args__[-1]
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""Generated wire types of package recsys.v1. Make them anew with `make protos`."""

@@ -1,0 +1,78 @@
+"""External string ids and the dense rows they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import numpy as np
+
+from recsys.types import Array, Bytes, Int32s
+
+UNKNOWN = -1
+MAX_ID_BYTES = 256
+
+
+class Vocabulary:
+    """Ids <-> rows, both ways, without a table in memory.
+
+    A row is the rank of its id among all ids in byte order, so that the whole vocabulary is one sorted array that can
+    be mapped from a file; a look-up is a binary search in it.
+
+    Args:
+        ids: bytes[n] (fixed width, UTF-8), sorted, unique, none empty.
+    """
+
+    __slots__ = ("_ids",)
+
+    def __init__(self, ids: Bytes) -> None:
+        self._ids = ids
+
+    @classmethod
+    def of(cls, ids: Iterable[str]) -> Vocabulary:
+        """The vocabulary of these ids, in any order, repeats allowed.
+
+        Raises:
+            ValueError: an id is empty, longer than 256 bytes of UTF-8 or holds a NUL character.
+        """
+        encoded = {text.encode() for text in ids}
+        for text in encoded:
+            if not text or len(text) > MAX_ID_BYTES or b"\0" in text:
+                raise ValueError(f"not an id: {text[:40]!r} (1 to {MAX_ID_BYTES} bytes without NUL)")
+        return cls(np.array(sorted(encoded), dtype=f"S{max(map(len, encoded), default=1)}"))
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def array(self) -> Bytes:
+        """bytes[n], sorted: what a bundle stores."""
+        return self._ids
+
+    def num(self, text: str) -> int:
+        """The row of an id, or -1 when it is unknown."""
+        key = text.encode()
+        width = self._ids.dtype.itemsize
+        if not key or len(key) > width or key[-1] == 0:
+            return UNKNOWN
+        # Of the same width as the array: with another, numpy would first convert the whole array.
+        row = int(self._ids.searchsorted(np.array(key, dtype=self._ids.dtype)))
+        return row if row < len(self._ids) and self._ids[row] == key else UNKNOWN
+
+    def nums(self, ids: Sequence[str] | Array) -> Int32s:
+        """Rows of many ids: int32[n], -1 where unknown."""
+        if len(self._ids) == 0 or len(ids) == 0:
+            return np.full(len(ids), UNKNOWN, dtype=np.int32)
+        keys = np.array([text.encode() for text in ids])
+        wanted = keys.astype(self._ids.dtype)
+        rows = np.minimum(self._ids.searchsorted(wanted), len(self._ids) - 1)
+        known = (self._ids[rows] == keys) & (keys != b"")
+        return np.where(known, rows, UNKNOWN).astype(np.int32)
+
+    def id(self, num: int) -> str:
+        """The id of a row."""
+        return cast(bytes, self._ids[num]).decode()
+
+    def ids(self, nums: Array) -> list[str]:
+        """The ids of many rows."""
+        return [text.decode() for text in self._ids[nums].tolist()]
