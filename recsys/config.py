@@ -104,7 +104,7 @@ class PlacementSection(Section):
     """A place on the shop's pages."""
 
     slate_size: int = Field(20, ge=1, le=500)
-    exclude_policy: ExcludePolicy = ExcludePolicy.PURCHASED
+    exclude_policy: ExcludePolicy = ExcludePolicy.NONE
     use_ranker: bool = True
 
 
@@ -197,6 +197,9 @@ def load(path: Path | None) -> Config:
 def _violation(model: type[Section], item: Any) -> str:
     """One violation as a phrase that names the key and the fix."""
     key = ".".join(str(part) for part in item["loc"])
+    if item["type"] in {"missing", "value_error"}:  # their input is a whole table
+        message = item["msg"].removeprefix("Value error, ")
+        return f"{key}: {message[:1].lower()}{message[1:]}"
     if item["type"] != "extra_forbidden":
         return f"{key}: {item['msg'][:1].lower()}{item['msg'][1:]}, not {item['input']!r}"
     *parents, last = item["loc"]

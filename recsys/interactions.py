@@ -9,6 +9,9 @@ import numpy as np
 
 from recsys.types import Array, Bools, EventType, Float32s, Int8s, Int32s, Int64s
 
+NEW_SESSION = -1
+"""session_num of a visit that the bundle does not know."""
+
 
 @dataclass(frozen=True, slots=True)
 class Events:
@@ -120,3 +123,16 @@ class Histories:
         indptr = np.concatenate(([0], np.cumsum(length))).astype(np.int64)
         picks = np.arange(indptr[-1]) + np.repeat(start - indptr[:-1], length)
         return Histories(indptr, *(column[picks] for column in self.columns))
+
+    def preceded_by(self, items: list[Int32s], time: Int64s, event_type: EventType) -> Histories:
+        """These histories with a new visit put first: in row r the items[r], all of one type and at time[r]."""
+        added = np.array([len(part) for part in items])
+        at = np.repeat(self.indptr[:-1], added)
+        return Histories(
+            indptr=self.indptr + np.concatenate(([0], np.cumsum(added))),
+            item_num=np.insert(self.item_num, at, np.concatenate(items)),
+            event_type=np.insert(self.event_type, at, np.int8(event_type)),
+            time=np.insert(self.time, at, np.repeat(time, added)),
+            price=np.insert(self.price, at, np.float32(np.nan)),
+            session_num=np.insert(self.session_num, at, np.int32(NEW_SESSION)),
+        )

@@ -72,7 +72,7 @@ class ServedFrom(StrEnum):
 class ServingParameters:
     """What an experiment's variant may set, and what a placement sets by default."""
 
-    exclude_policy: ExcludePolicy = ExcludePolicy.PURCHASED
+    exclude_policy: ExcludePolicy = ExcludePolicy.NONE
     use_ranker: bool = True
     candidates_per_source: int = 50
 
@@ -118,7 +118,14 @@ class Slate:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The slates of a batch of queries, in their order, and the seconds that each stage took for the batch."""
+    """The slates of a batch of queries, in their order.
+
+    Attributes:
+        slates: one for each query.
+        stage_seconds: what each stage took for the whole batch.
+        errors: what failed on the way to degraded slates, for the log.
+    """
 
     slates: tuple[Slate, ...]
     stage_seconds: Mapping[str, float]
+    errors: tuple[Exception, ...] = ()

@@ -1,0 +1,170 @@
+"""What each command does: read, call the job, print."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from recsys import bundle, config, manifest
+from recsys.config import Config
+from recsys.errors import RegistryError
+from recsys.registry import Registry
+from recsys.types import ExcludePolicy, ServingParameters
+from recsys_offline import batch, dataset
+from recsys_offline.dataset import Dataset
+from recsys_offline.evaluate import run as evaluation
+from recsys_offline.evaluate.table import table_lines
+from recsys_offline.importers import ImportReport, online_retail, retailrocket, table
+from recsys_offline.simulate import simulate as simulate_shop
+from recsys_offline.train import run as training
+from recsys_offline.train.describe import describe
+from recsys_offline.train.publish import publish
+from recsys_offline.train.steps import Steps
+
+
+def import_online_retail(arguments: Namespace) -> int:
+    """``recsys import online-retail``."""
+    return _imported(online_retail.run(arguments.source, arguments.out))
+
+
+def import_retailrocket(arguments: Namespace) -> int:
+    """``recsys import retailrocket``."""
+    return _imported(retailrocket.run(arguments.source, arguments.out))
+
+
+def import_table(arguments: Namespace) -> int:
+    """``recsys import table``."""
+    report = table.run(
+        arguments.source,
+        arguments.out,
+        user_id=arguments.user_id,
+        item_id=arguments.item_id,
+        event_time=arguments.event_time,
+        event_type=arguments.event_type,
+        as_type=arguments.as_type,
+        mapping=dict(arguments.map),
+    )
+    return _imported(report)
+
+
+def _imported(report: ImportReport) -> int:
+    print("\n".join(report.lines()))
+    return 0
+
+
+def simulate(arguments: Namespace) -> int:
+    """``recsys simulate``."""
+    size = (arguments.users, arguments.items, arguments.days, arguments.seed)
+    print("\n".join(simulate_shop(arguments.out, *size).lines()))
+    return 0
+
+
+def check(arguments: Namespace) -> int:
+    """``recsys check``: 1 when the dataset cannot be used."""
+    report = checks.check(arguments.dataset, now=int(time.time()))
+    print("\n".join(report.lines()))
+    return 0 if report.usable else 1
+
+
+def train(arguments: Namespace) -> int:
+    """``recsys train``: the bundle's id is the last line of stdout."""
+    print(train_bundle(arguments.dataset, Registry(arguments.registry), arguments.until, config.load(arguments.config)))
+    return 0
+
+
+def train_bundle(path: Path, registry: Registry, until: int | None, parameters: Config) -> str:
+    """Train on a dataset and publish the bundle; returns its id."""
+    steps = Steps(training.N_STEPS + 2 * parameters.split.cuts + 2)
+    try:
+        with steps("Read the dataset"):
+            data = dataset.read(path, now=int(time.time()))
+        for finding in data.findings:
+            print(finding.line(), file=sys.stderr)
+        trained = training.train(data, until, parameters, steps)
+        print(trained.verdict, file=sys.stderr)
+        with steps("Publish"):
+            facts = (trained, asdict(data.snapshot), parameters, steps.done, int(time.time()))
+            return publish(registry, trained.model, partial(describe, *facts))
+    finally:
+        steps.close()
+
+
+def evaluate(arguments: Namespace) -> int:
+    """``recsys evaluate``."""
+    registry = Registry(arguments.registry)
+    data = dataset.read(arguments.dataset, now=int(time.time()))
+    report = evaluate_bundle(data, registry, registry.find(arguments.bundle), arguments.start)
+    if arguments.against:
+        other = evaluate_bundle(data, registry, registry.find(arguments.against), arguments.start)
+        report["against"] = other
+    path = evaluation.write(report, arguments.out)
+    print("\n".join(table_lines(report)))
+    if arguments.against:
+        print("\n".join(["", f"against {arguments.against}", *table_lines(report["against"])]))
+    print(f"\n{path}")
+    return 0
+
+
+def evaluate_bundle(data: Dataset, registry: Registry, bundle_id: str, start: int | None) -> evaluation.Report:
+    """The report of one bundle."""
+    folder = registry.path(bundle_id)
+    return evaluation.evaluate(data, bundle.load(folder), manifest.read(folder), start)
+
+
+def recommend(arguments: Namespace) -> int:
+    """``recsys recommend``."""
+    registry = Registry(arguments.registry)
+    recommender = bundle.load(registry.path(registry.find(arguments.bundle)))
+    users = recommender.model.users
+    user_ids = batch.read_user_ids(arguments.users) if arguments.users else users.ids(slice(None))
+    parameters = ServingParameters(exclude_policy=ExcludePolicy(arguments.exclude))
+    rows = batch.recommend(recommender, user_ids, arguments.k, parameters, arguments.out)
+    print(f"{rows:,} rows for {len(user_ids):,} users in {arguments.out}")
+    return 0
+
+
+def bundles(arguments: Namespace) -> int:
+    """``recsys bundles list | show | promote | rollback``."""
+    registry = Registry(arguments.registry)
+    match arguments.action:
+        case "list":
+            print("\n".join(_listed(registry)) or "no bundles yet; run recsys train")
+        case "show":
+            folder = registry.path(registry.find(arguments.bundle))
+            print(manifest.verify(folder).model_dump_json(indent=1, exclude={"golden"}))
+        case "promote":
+            if arguments.bundle is None:
+                raise RegistryError(
+                    "give the bundle to promote: recsys bundles promote ID; recsys bundles list names them"
+                )
+            manifest.verify(registry.path(registry.find(arguments.bundle)))
+            registry.promote(arguments.bundle)
+            print(f"{arguments.bundle} is live")
+        case "rollback":
+            print(f"{registry.rollback()} is live")
+    return 0
+
+
+def _listed(registry: Registry) -> list[str]:
+    """A line for each bundle: its id, when it was made, its gain, and whether it is live."""
+    lines = []
+    for bundle_id in registry.bundle_ids():
+        contents = manifest.read(registry.path(bundle_id))
+        made = datetime.fromtimestamp(contents.created_time, UTC).strftime("%Y-%m-%d %H:%M")
+        ndcg = contents.metrics.get("two_stage_ndcg@20" if contents.has_ranker else "stage_1_ndcg@20")
+        quality = f"ndcg@20 {ndcg:.4f}" if ndcg is not None else "not judged"
+        live = "  live" if bundle_id == registry.live() else ""
+        lines.append(f"{bundle_id}  made {made}  {quality}{live}")
+    return lines
+
+
+def demo(arguments: Namespace) -> int:
+    """``recsys demo``."""
+    from recsys_offline.demo import run  # noqa: PLC0415 - the demo calls other commands of this module
+
+    return run(arguments.dataset, stop=arguments.exit)

@@ -1,0 +1,70 @@
+"""Who competes in an evaluation: most popular, each source alone, stage 1 merged, both stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from recsys.queries import QueryBatch
+from recsys.recommender import Recommender, Stopwatch
+from recsys.slate import popular_items
+from recsys.sources import CandidateSource, PopularitySource
+from recsys.types import ExcludePolicy, Int32s, ServingParameters
+
+STAGE_1 = "stage 1 merged"
+TWO_STAGE = "two-stage"
+MOST_POPULAR = "most popular"
+QUERIES_AT_ONCE = 2_000
+
+Contender = Callable[[QueryBatch, int], Int32s]
+"""Slates int32[q, k] of a batch, -1 after the last item."""
+
+
+def contenders(recommender: Recommender, k_of_source: int) -> dict[str, Contender]:
+    """All rows of a report, in its order; without ``two-stage`` where the bundle has no ranker."""
+    model = recommender.model
+    everything = PopularitySource.of(model.snapshot.stats.column("item_interactions"))
+    rows: dict[str, Contender] = {MOST_POPULAR: _popular(everything)}
+    rows |= {source.name: _alone(source) for source in model.snapshot.sources}
+    rows[STAGE_1] = _stages(recommender, k_of_source, use_ranker=False)
+    if model.ranker is not None:
+        rows[TWO_STAGE] = _stages(recommender, k_of_source, use_ranker=True)
+    return rows
+
+
+def _popular(source: PopularitySource) -> Contender:
+    def slates(batch: QueryBatch, k: int) -> Int32s:
+        return np.stack([_padded(popular_items(batch, row, k, source).item_num, k) for row in range(len(batch))])
+
+    return slates
+
+
+def _alone(source: CandidateSource) -> Contender:
+    def slates(batch: QueryBatch, k: int) -> Int32s:
+        return source.propose(batch, k).item_num
+
+    return slates
+
+
+def _stages(recommender: Recommender, k_of_source: int, *, use_ranker: bool) -> Contender:
+    parameters = ServingParameters(use_ranker=use_ranker, candidates_per_source=k_of_source)
+
+    def slates(batch: QueryBatch, k: int) -> Int32s:
+        ranked = recommender.rank(batch, [k] * len(batch), parameters, Stopwatch(lambda: 0.0))
+        for error in ranked.errors:
+            raise error
+        return np.stack([_padded(slate.item_num, k) for slate in ranked.slates])
+
+    return slates
+
+
+def _padded(item_num: Int32s, k: int) -> Int32s:
+    """A row of k items: -1 after the last."""
+    return np.pad(item_num, (0, k - len(item_num)), constant_values=-1)
+
+
+def batches(recommender: Recommender, user_num: Int32s, policy: ExcludePolicy) -> Iterator[QueryBatch]:
+    """Queries of many users in batches of bounded size."""
+    for start in range(0, len(user_num), QUERIES_AT_ONCE):
+        yield recommender.user_batch(user_num[start : start + QUERIES_AT_ONCE], policy)

@@ -1,0 +1,64 @@
+"""CSV, Excel and Parquet files, opened as arrow datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.parquet
+
+
+def open_files(files: Sequence[Path], encoding: str) -> pa.dataset.Dataset:
+    """One CSV or Excel file, every column as text, in memory; or Parquet parts, read on demand.
+
+    Raises:
+        OSError, ValueError, pyarrow.ArrowException: a file is missing or damaged.
+    """
+    suffix = files[0].suffix.lower()
+    if suffix == ".csv":
+        return pa.dataset.dataset(_read_csv(files[0], encoding))
+    if suffix in {".xlsx", ".xls"}:
+        sheets = pd.read_excel(files[0], sheet_name=None, dtype=str, engine="calamine")
+        return pa.dataset.dataset(pa.Table.from_pandas(pd.concat(sheets.values()), preserve_index=False))
+    schema = pa.unify_schemas([_plain(pa.parquet.read_schema(file)) for file in files], promote_options="permissive")
+    return pa.dataset.dataset([str(file) for file in files], schema=schema, format="parquet")
+
+
+def read_dictionary(file: Path, name: str) -> Any:
+    """A text column of a Parquet file, decoded as a dictionary, so that no text is stored once per row.
+
+    Arrow's datasets do so too, but hand out the dictionary of a row group with every batch of it.
+    """
+    with pa.parquet.ParquetFile(file, read_dictionary=[name]) as parquet:
+        if name not in parquet.schema_arrow.names:  # an optional column that this part doesn't have
+            return pa.chunked_array([pa.nulls(parquet.metadata.num_rows)])
+        return parquet.read(columns=[name])[name]
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """The schema without dictionary types, which do not unify with the types they hold."""
+    plain = [
+        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in schema
+    ]
+    return pa.schema(plain)
+
+
+def _read_csv(file: Path, encoding: str) -> pa.Table:
+    """All columns as text, so that a value that cannot be parsed can still be named; an empty field is null."""
+    options = pa.csv.ReadOptions(encoding=encoding)
+    with pa.csv.open_csv(file, read_options=options) as head:
+        names = head.schema.names
+    convert = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    # One thread: arrow then names the row of a parse error.
+    options.use_threads = False
+    return pa.csv.read_csv(file, read_options=options, convert_options=convert, parse_options=parse)

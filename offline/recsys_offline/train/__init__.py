@@ -1,0 +1,1 @@
+"""Training: from events to a published bundle."""

@@ -1,0 +1,106 @@
+"""Fitting ALS and item similarity with `implicit`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
+
+from recsys.als import Confidence
+from recsys.config import AlsSection, ItemSimilaritySection
+from recsys.interactions import Events
+from recsys.popularity import decay
+from recsys.types import Float32s, Float64s
+from recsys_offline.openmp import ensure_openmp
+
+USERS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Rows of a dataset: users asked for, rows of users with anonymous sessions, items."""
+
+    users: int
+    rows: int
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """The result of ALS.
+
+    Attributes:
+        user_factors: float32[n_users, d], exact for these item factors.
+        item_factors: float32[n_items, d].
+        gram: float32[d, d], Y^T Y + regularization I.
+    """
+
+    user_factors: Float32s
+    item_factors: Float32s
+    gram: Float32s
+
+
+def als(events: Events, shape: Shape, confidence: Confidence, config: AlsSection, seed: int, threads: int) -> Factors:
+    """Implicit-feedback ALS (Hu, Koren and Volinsky 2008) over users and anonymous sessions."""
+    ensure_openmp()
+    from implicit.als import AlternatingLeastSquares  # noqa: PLC0415 - needs OpenMP found first
+
+    excess = confidence.excess(events.event_type, events.time)
+    matrix = sum_by_pair(events, excess, shape)
+    matrix.data += 1
+    with threadpool_limits(1, user_api="blas"):
+        model = AlternatingLeastSquares(
+            factors=config.factors,
+            regularization=config.regularization,
+            iterations=config.iterations,
+            random_state=seed,
+            num_threads=threads,
+        )
+        model.fit(matrix, show_progress=False)
+        users = matrix[: shape.users]
+        parts = [
+            model.recalculate_user(np.arange(start, min(start + USERS_AT_ONCE, shape.users)), rows)
+            for start in range(0, shape.users, USERS_AT_ONCE)
+            if (rows := users[start : start + USERS_AT_ONCE]).shape[0]
+        ]
+    item_factors = np.asarray(model.item_factors, dtype=np.float32)
+    gram = item_factors.T @ item_factors + config.regularization * np.eye(config.factors, dtype=np.float32)
+    user_factors = np.concatenate(parts) if parts else np.zeros((0, config.factors), dtype=np.float32)
+    return Factors(user_factors, item_factors, gram.astype(np.float32))
+
+
+def similarity(
+    events: Events, shape: Shape, weights: Float64s, now: int, config: ItemSimilaritySection, threads: int
+) -> sp.csr_array:
+    """The items most similar to each item: float32 CSR[n_items, n_items], ``neighbours`` a row, none itself.
+
+    Cosine of the items' columns over users and anonymous sessions (Sarwar et al. 2001), halved by age, and shrunk for
+    items with little weight.
+    """
+    ensure_openmp()
+    from implicit.nearest_neighbours import ItemItemRecommender  # noqa: PLC0415 - needs OpenMP found first
+
+    weight = np.minimum(weights[events.event_type], 1.0) * decay(now - events.time, config.half_life_days)
+    matrix = sum_by_pair(events, weight, shape)
+    matrix.data = np.minimum(matrix.data, 1.0)
+    norm = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel() + config.shrinkage)
+    matrix = sp.csr_matrix(matrix @ sp.diags_array((1 / norm).astype(np.float32)))
+    matrix.data = matrix.data.astype(np.float64)
+    model = ItemItemRecommender(K=config.neighbours + 1, num_threads=threads)
+    model.fit(matrix, show_progress=False)
+    near = sp.csr_array(model.similarity).astype(np.float32)
+    near.setdiag(0)
+    near.eliminate_zeros()
+    near.sort_indices()
+    return near
+
+
+def sum_by_pair(events: Events, weight: Float64s, shape: Shape) -> sp.csr_matrix:
+    """float32 CSR[rows, n_items]: the sum of the positive weights of each pair of user and item."""
+    kept = weight > 0
+    pairs = (events.user_num[kept], events.item_num[kept])
+    matrix = sp.csr_matrix((weight[kept].astype(np.float32), pairs), shape=(shape.rows, shape.items))
+    matrix.sum_duplicates()
+    return matrix

@@ -1,0 +1,105 @@
+"""The ranker's training set: cuts of the past replayed with the state as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys import features
+from recsys.metrics import Truth
+from recsys.queries import QueryBatch, contains, for_users
+from recsys.ranker import TrainingSet
+from recsys.snapshot import Snapshot
+from recsys.sources import Candidates, retrieve
+from recsys.splits import Window
+from recsys.types import Bools, ExcludePolicy, Float32s, Int32s, Int64s
+
+QUERIES_AT_ONCE = 2_000
+MODES = (ExcludePolicy.NONE, ExcludePolicy.PURCHASED)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The candidates of a window's users under one policy, and which of them came true.
+
+    Attributes:
+        batch: the queries, one for each user of the truth.
+        candidates: what stage 1 proposed.
+        label: bool[n], whether the user acted on the candidate in the window.
+        relevant: int32[q], how many items of the truth could have been proposed.
+    """
+
+    batch: QueryBatch
+    candidates: Candidates
+    label: Bools
+    relevant: Int32s
+
+
+def window_truth(window: Window, n_users: int, n_items: int, limit: int, seed: int) -> Truth:
+    """What the window's users did; at most ``limit`` users, drawn by seed, and none who is new in the window."""
+    known = np.zeros(n_users, dtype=bool)
+    known[window.past.user_num[window.past.user_num < n_users]] = True
+    future = window.future.where(window.future.user_num < n_users)
+    future = future.where(known[future.user_num])
+    users = np.unique(future.user_num)
+    if len(users) > limit:
+        users = np.sort(np.random.default_rng([seed, window.now]).choice(users, limit, replace=False))
+        future = future.where(np.isin(future.user_num, users))
+    return Truth.of(future.user_num, future.item_num, n_items)
+
+
+def replay(snapshot: Snapshot, truth: Truth, now: int, policy: ExcludePolicy, k: int) -> Iterator[Replay]:
+    """Chunks of queries at one cut: nothing but the snapshot is looked at to propose, the truth only to label."""
+    for start in range(0, len(truth), QUERIES_AT_ONCE):
+        stop = min(start + QUERIES_AT_ONCE, len(truth))
+        batch = for_users(snapshot.histories, truth.user_num[start:stop], now, truth.n_items, policy)
+        own = Truth(
+            truth.user_num[start:stop],
+            truth.indptr[start : stop + 1] - truth.indptr[start],
+            truth.item_num[truth.indptr[start] : truth.indptr[stop]],
+            truth.n_items,
+        )
+        reachable = ~contains(batch.excluded, own.keys)
+        relevant = np.bincount(own.keys[reachable] // own.n_items, minlength=stop - start).astype(np.int32)
+        candidates = retrieve(snapshot.sources, batch, k)
+        label = contains(own.keys, batch.keys(candidates.query_num, candidates.item_num))
+        yield Replay(batch, candidates, label, relevant)
+
+
+def sample(part: Replay, negatives: int, random: np.random.Generator) -> Int64s:
+    """Positions of the rows to learn from: in groups with a positive, all positives and ``negatives`` random others."""
+    query, label = part.candidates.query_num, part.label
+    draw = np.where(label, 2.0, random.random(len(label))).astype(np.float32)  # positives come first
+    place = features.rank_within(query, draw, len(part.batch))
+    positives = np.bincount(query, label, minlength=len(part.batch))
+    quota = np.where(positives > 0, positives + negatives, 0)
+    return np.flatnonzero(place <= quota[query])
+
+
+def build(
+    snapshot: Snapshot, truth: Truth, now: int, k: int, blend: Float32s, negatives: int, seed: int
+) -> TrainingSet:
+    """One window's part of the training set, for all modes."""
+    random = np.random.default_rng([seed, now])
+    parts: list[TrainingSet] = []
+    for policy in MODES:
+        for part in replay(snapshot, truth, now, policy, k):
+            candidates = part.candidates
+            score = candidates.blend(blend, part.batch.discovery)
+            context = features.Context(part.batch, candidates, score, snapshot.stats)
+            kept = sample(part, negatives, random)
+            label = part.label[kept].astype(np.float32)
+            parts.append(TrainingSet(features.matrix(context)[kept], label, candidates.query_num[kept]))
+    return concatenate(parts)
+
+
+def concatenate(parts: list[TrainingSet]) -> TrainingSet:
+    """One training set of many; groups must already be apart inside each part, and are set apart across parts."""
+    offsets = np.cumsum([0] + [int(part.group[-1]) + 1 if len(part) else 0 for part in parts[:-1]])
+    return TrainingSet(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.group + offset for part, offset in zip(parts, offsets, strict=True)]).astype(np.int32),
+    )

@@ -1,0 +1,165 @@
+"""Bundles: a model as a directory of plain arrays, a FAISS index and an XGBoost model, without a pickle."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys import features, manifest
+from recsys.als import Confidence
+from recsys.errors import BundleError
+from recsys.interactions import Histories
+from recsys.item_index import IndexChoice, ItemIndex
+from recsys.item_stats import ItemStats
+from recsys.manifest import GoldenAnswer, Manifest
+from recsys.ranker import Ranker
+from recsys.recommender import Identity, Model, Recommender
+from recsys.snapshot import Snapshot
+from recsys.sources import AlsSource, CandidateSource, PopularitySource, RepeatsSource, SimilaritySource
+from recsys.types import Array, ExcludePolicy, Query, ServingParameters
+from recsys.vocabulary import Vocabulary
+
+RANKER = "ranker.ubj"
+INDEX = "als.index"
+HISTORY = ("indptr", "item_num", "event_type", "time", "price", "session_num")
+SCORE_TOLERANCE = 1e-4
+
+
+def save(model: Model, folder: Path) -> dict[str, dict[str, object]]:
+    """Write a model's files; returns what the manifest must say of each source.
+
+    Args:
+        model: what to write.
+        folder: exists and is empty.
+    """
+    snapshot = model.snapshot
+    arrays: dict[str, Array] = {
+        "users": model.users.array,
+        "items": model.items.array,
+        "item_stats": snapshot.stats.values,
+        **{f"history_{name}": getattr(snapshot.histories, name) for name in HISTORY},
+    }
+    described: dict[str, dict[str, object]] = {}
+    for source in snapshot.sources:
+        columns, described[source.name] = _describe(source)
+        arrays |= {f"{source.name}_{name}": array for name, array in columns.items()}
+        if isinstance(source, AlsSource):
+            source.index.write(folder / INDEX)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+    if model.ranker is not None:
+        model.ranker.write(folder / RANKER)
+    return described
+
+
+def load(folder: Path) -> Recommender:
+    """The recommender of a bundle, its arrays mapped from the files.
+
+    Raises:
+        BundleError: a file is missing or damaged, or the bundle was made by another version.
+    """
+    contents = manifest.verify(folder)
+    names = tuple(contents.sources)
+    if contents.feature_hash != features.feature_hash(names):
+        raise BundleError(f"bundle {folder.name}: its ranker expects other features than this version; train it again")
+    stats = ItemStats(contents.until, _map(folder, "item_stats"))
+    histories = Histories(*(_map(folder, f"history_{name}") for name in HISTORY))
+    sources = tuple(_source(folder, name, parameters) for name, parameters in contents.sources.items())
+    model = Model(
+        users=Vocabulary(_map(folder, "users")),
+        items=Vocabulary(_map(folder, "items")),
+        snapshot=Snapshot(histories, stats, sources),
+        blend=np.array(contents.blend, dtype=np.float32),
+        ranker=Ranker.read(folder / RANKER) if contents.has_ranker else None,
+        latest=contents.until + contents.horizon_seconds,
+    )
+    return Recommender(Identity(contents.bundle_id, contents.until, contents.created_time), model)
+
+
+def golden_query(answer: GoldenAnswer, until: int) -> Query:
+    """The query of a golden answer."""
+    return Query(
+        user_id=answer.user_id,
+        slate_size=answer.slate_size,
+        now=until,
+        seed_item_ids=answer.seed_item_ids,
+        parameters=ServingParameters(exclude_policy=ExcludePolicy(answer.exclude_policy)),
+    )
+
+
+def check_golden(folder: Path, recommender: Recommender) -> None:
+    """Ask the golden queries again.
+
+    Raises:
+        BundleError: an answer differs from the one that was given when the bundle was made.
+    """
+    contents: Manifest = manifest.read(folder)
+    queries = [golden_query(answer, contents.until) for answer in contents.golden]
+    answered = recommender.answer(queries, lambda: 0.0)
+    if answered.errors:
+        raise BundleError(f"bundle {folder.name}: a golden query fails: {answered.errors[0]}")
+    for expected, slate in zip(contents.golden, answered.slates, strict=True):
+        scores = [item.score for item in slate.items]
+        same_items = tuple(item.item_id for item in slate.items) == expected.item_ids
+        if not same_items or not np.allclose(scores, expected.scores, rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE):
+            raise BundleError(
+                f"bundle {folder.name}: answers differently here than where it was made (user {expected.user_id!r});"
+                " train it with the libraries of this server"
+            )
+
+
+def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, object]]:
+    """A source's arrays, and its parameters."""
+    match source:
+        case AlsSource(item_factors, user_factors, gram, confidence, index):
+            arrays: dict[str, Array] = {"item_factors": item_factors, "user_factors": user_factors, "gram": gram}
+            return arrays, {
+                "weights": confidence.weights.tolist(),
+                "alpha": confidence.alpha,
+                "half_life_days": confidence.half_life_days,
+                "until": confidence.until,
+                "index": asdict(index.choice),
+            }
+        case SimilaritySource(neighbours, weights, half_life_days):
+            arrays = {"indptr": neighbours.indptr, "indices": neighbours.indices, "data": neighbours.data}
+            return arrays, {"weights": weights.tolist(), "half_life_days": half_life_days}
+        case RepeatsSource(types, half_life_days):
+            return {}, {"types": types.tolist(), "half_life_days": half_life_days}
+        case PopularitySource(popularity):
+            return {"score": popularity}, {}
+    raise TypeError(f"no file format for {source.name}")
+
+
+def _source(folder: Path, name: str, parameters: dict[str, Any]) -> CandidateSource:
+    """The source of that name, from its files and parameters."""
+
+    def array(column: str) -> Array:
+        return _map(folder, f"{name}_{column}")
+
+    given: dict[str, Any] = {
+        key: np.array(value) if isinstance(value, list) else value for key, value in parameters.items()
+    }
+    match name:
+        case "als":
+            index = ItemIndex.read(folder / INDEX, IndexChoice(**given.pop("index")))
+            factors = (array("item_factors"), array("user_factors"), array("gram"))
+            return AlsSource(*factors, Confidence(**given), index)
+        case "item_similarity":
+            rows = len(array("indptr")) - 1
+            stored = (array("data"), array("indices"), array("indptr"))
+            return SimilaritySource(sp.csr_array(stored, shape=(rows, rows)), **given)
+        case "repeats":
+            return RepeatsSource(**given)
+        case "popularity":
+            return PopularitySource.of(array("score"))
+    raise BundleError(f"bundle {folder.name}: unknown source {name!r}; it was made by a newer version")
+
+
+def _map(folder: Path, name: str) -> Array:
+    """An array of a bundle, mapped read-only."""
+    array: Array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    return array.view(np.ndarray)

@@ -1,0 +1,152 @@
+"""The table of contents of a bundle, and the hashes by which damage shows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from recsys.config import Section
+from recsys.errors import BundleError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+SEAL = "manifest.json.sha256"
+"""Holds the hash of the manifest, in the format of sha256sum."""
+
+_NOT_CONTENT = {"bundle_id", "created_time", "steps", "libraries"}
+
+
+class FileEntry(Section):
+    """Hash and size of one file."""
+
+    sha256: str
+    size: int
+
+
+class Step(Section):
+    """What one step of training took: wall seconds, and the process's peak resident memory in MiB when it ended."""
+
+    name: str
+    seconds: float
+    peak_mib: float
+
+
+class GoldenAnswer(Section):
+    """A query and what the bundle must answer to it."""
+
+    user_id: str
+    seed_item_ids: tuple[str, ...]
+    exclude_policy: str
+    slate_size: int
+    item_ids: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+class Manifest(Section):
+    """Everything there is to say of a bundle.
+
+    Attributes:
+        schema_version: of the files.
+        bundle_id: date of the data's end and a hash of the content.
+        created_time: unix seconds.
+        until: end of the data, unix seconds; 0 in a static set.
+        horizon_seconds: how far ahead the ranker learned to look.
+        has_times: whether the data had times.
+        data: facts about the dataset: rows, time range, hash.
+        parameters: the configuration used for training.
+        targets: event types that the ranker predicts.
+        sources: for each source, in order, what it was fitted with.
+        blend: weights of the sources, rebuy allowed and discovery.
+        has_ranker: whether there is a second stage.
+        feature_hash: of the ranker's columns.
+        metrics: from the last window before the end, each with an interval.
+        steps: seconds and memory of training.
+        libraries: versions.
+        golden: queries with their answers.
+        files: all other files of the directory.
+    """
+
+    schema_version: int
+    bundle_id: str
+    created_time: int
+    until: int
+    horizon_seconds: int
+    has_times: bool
+    data: dict[str, Any]
+    parameters: dict[str, Any]
+    targets: tuple[str, ...]
+    sources: dict[str, dict[str, Any]]
+    blend: tuple[tuple[float, ...], ...]
+    has_ranker: bool
+    feature_hash: str
+    metrics: dict[str, Any]
+    steps: tuple[Step, ...]
+    libraries: dict[str, str]
+    golden: tuple[GoldenAnswer, ...]
+    files: dict[str, FileEntry]
+
+    def content_hash(self) -> str:
+        """sha256 of all that makes answers: the same data, parameters and seed give the same hash."""
+        content = self.model_dump(mode="json", exclude=_NOT_CONTENT)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def file_entry(path: Path) -> FileEntry:
+    """Hash and size of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileEntry(sha256=digest, size=path.stat().st_size)
+
+
+def write(manifest: Manifest, folder: Path) -> None:
+    """Write the manifest and its seal."""
+    text = manifest.model_dump_json(indent=1) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    (folder / SEAL).write_text(_seal(text.encode()), encoding="utf-8")
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of a bundle, checked against its seal; the other files are not looked at.
+
+    Raises:
+        BundleError: it is missing, damaged, or of another schema version.
+    """
+    try:
+        text = (folder / MANIFEST).read_bytes()
+        seal = (folder / SEAL).read_bytes()
+    except OSError as error:
+        raise BundleError(f"bundle {folder.name}: cannot read {Path(error.filename).name}: {error.strerror}") from error
+    if seal != _seal(text).encode():
+        raise BundleError(f"bundle {folder.name}: {MANIFEST} or {SEAL} is damaged; publish it again or roll back")
+    manifest = json.loads(text)
+    if manifest["schema_version"] != SCHEMA_VERSION:
+        raise BundleError(
+            f"bundle {folder.name}: schema version {manifest['schema_version']}, this version reads {SCHEMA_VERSION};"
+            " train it again"
+        )
+    return Manifest.model_validate(manifest)
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest, after every file was found to be there, alone, and as it was written.
+
+    Raises:
+        BundleError: names the first file that is missing, damaged, or not of the bundle.
+    """
+    manifest = read(folder)
+    present = {path.name for path in folder.iterdir()} - {MANIFEST, SEAL}
+    for name in sorted(present ^ set(manifest.files)):
+        what = "is missing" if name in manifest.files else "does not belong to it"
+        raise BundleError(f"bundle {folder.name}: {name} {what}; publish it again or roll back")
+    for name, entry in manifest.files.items():
+        if file_entry(folder / name) != entry:
+            raise BundleError(f"bundle {folder.name}: {name} is damaged; publish it again or roll back")
+    if folder.name != manifest.bundle_id or not manifest.bundle_id.endswith(manifest.content_hash()[:12]):
+        raise BundleError(f"bundle {folder.name}: its directory and its manifest name different bundles")
+    return manifest
+
+
+def _seal(text: bytes) -> str:
+    return f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n"

@@ -1,0 +1,90 @@
+"""A batch of queries as arrays: what sources and features work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.interactions import Histories
+from recsys.types import Array, Bools, EventType, ExcludePolicy, Int32s, Int64s
+
+
+@dataclass(frozen=True, slots=True)
+class QueryBatch:
+    """q queries; all arrays have one row for each.
+
+    Attributes:
+        user_num: int32[q], -1 where the user vector must be folded in: the user is unknown, or has just done more
+            than the bundle knows.
+        now: int64[q], unix seconds; 0 in a static set.
+        history: the users' histories, with what the query itself tells put first.
+        discovery: bool[q], whether purchased items are kept out.
+        n_items: size of the catalogue.
+        excluded: int64[e], sorted keys ``query * n_items + item`` of what must not be in the slate.
+    """
+
+    user_num: Int32s
+    now: Int64s
+    history: Histories
+    discovery: Bools
+    n_items: int
+    excluded: Int64s
+
+    def __len__(self) -> int:
+        return len(self.user_num)
+
+    def keys(self, query_num: Array, item_num: Array) -> Int64s:
+        """int64[n]: one number for each pair of query and item, ordered by query, then item."""
+        return query_num.astype(np.int64) * self.n_items + item_num
+
+    def allowed(self, query_num: Array, item_num: Array) -> Bools:
+        """bool[n]: whether the pair may be in the slate."""
+        return ~contains(self.excluded, self.keys(query_num, item_num))
+
+    def most_excluded(self) -> int:
+        """The largest number of exclusions of one query: how much a source must fetch on top."""
+        if len(self.excluded) == 0:
+            return 0
+        return int(np.bincount(self.excluded // self.n_items).max())
+
+
+def contains(ordered: Int64s, keys: Int64s) -> Bools:
+    """bool[n]: whether each key is in a sorted array."""
+    if len(ordered) == 0:
+        return np.zeros(len(keys), dtype=bool)
+    place = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    return np.equal(ordered[place], keys)
+
+
+def exclusions(
+    history: Histories, policies: list[ExcludePolicy], n_items: int, further: list[Int32s] | None = None
+) -> Int64s:
+    """Sorted keys of what the policies and the queries keep out.
+
+    Args:
+        history: the queries' histories.
+        policies: one for each query.
+        n_items: size of the catalogue.
+        further: items that each query itself excludes.
+    """
+    purchased = np.array([policy == ExcludePolicy.PURCHASED for policy in policies])
+    seen = np.array([policy == ExcludePolicy.SEEN for policy in policies])
+    row = history.row
+    out = seen[row] | (purchased[row] & (history.event_type == EventType.PURCHASE))
+    parts = [row[out].astype(np.int64) * n_items + history.item_num[out]]
+    parts += [query * n_items + items.astype(np.int64) for query, items in enumerate(further or []) if len(items)]
+    return np.unique(np.concatenate(parts))
+
+
+def for_users(histories: Histories, user_num: Int32s, now: int, n_items: int, policy: ExcludePolicy) -> QueryBatch:
+    """Queries of known users at one time under one policy, as training, evaluation and batch lists ask them."""
+    history = histories.rows(user_num)
+    return QueryBatch(
+        user_num=user_num,
+        now=np.full(len(user_num), now, dtype=np.int64),
+        history=history,
+        discovery=np.full(len(user_num), policy != ExcludePolicy.NONE),
+        n_items=n_items,
+        excluded=exclusions(history, [policy] * len(user_num), n_items),
+    )

@@ -1,0 +1,294 @@
+"""Retrieval: each source proposes items for a query; the merged proposals are the candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.als import Confidence, fold_in_histories
+from recsys.item_index import ItemIndex
+from recsys.popularity import decay, popular_order
+from recsys.queries import QueryBatch, contains
+from recsys.types import Array, Bools, Float32s, Float64s, Int32s, Int64s
+
+SCALE_RANK = 20
+"""A source's scores are divided by the score at this rank, so that sources compare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What one source proposes for q queries.
+
+    Attributes:
+        item_num: int32[q, k], best first; -1 after the last.
+        score: float32[q, k].
+        score_of: the source's score of any pairs, (query int[n], item int[n]) to float32[n]; 0 where it has nothing to
+            say.
+    """
+
+    item_num: Int32s
+    score: Float32s
+    score_of: Callable[[Array, Array], Float32s]
+
+
+class CandidateSource(Protocol):
+    """One way to propose items for a query."""
+
+    @property
+    def name(self) -> str:
+        """The word for it in answers, reports and configuration."""
+        ...
+
+    def propose(self, batch: QueryBatch, k: int) -> Proposal:
+        """At most k items for each query, none of them excluded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The merged proposals of S sources: n pairs ordered by query, then item.
+
+    Attributes:
+        query_num: int32[n].
+        item_num: int32[n].
+        score: float32[n, S], each source's score, whether it proposed the item or not.
+        rank: float32[n, S], 1-based place in the source's proposal; NaN where it did not propose the item.
+        scale: float32[q, S], each source's score at rank 20 (or its last one); 1 where it proposed nothing.
+    """
+
+    query_num: Int32s
+    item_num: Int32s
+    score: Float32s
+    rank: Float32s
+    scale: Float32s
+
+    def __len__(self) -> int:
+        return len(self.item_num)
+
+    @property
+    def scaled(self) -> Float32s:
+        """float32[n, S]: scores that compare across sources."""
+        return self.score / self.scale[self.query_num]
+
+    def blend(self, weights: Float32s, discovery: Bools) -> Float32s:
+        """float32[n]: stage 1's score, the weighted sum of the scaled scores.
+
+        Args:
+            weights: float32[2, S], for queries that allow purchased items, and for those that do not.
+            discovery: bool[q], which queries do not.
+        """
+        mode = discovery[self.query_num].astype(np.intp)
+        summed: Float32s = np.einsum("ns,ns->n", self.scaled, weights[mode])
+        return summed
+
+    def where(self, mask: Bools | Int64s) -> Candidates:
+        """Some of the pairs, by mask or by position."""
+        return Candidates(self.query_num[mask], self.item_num[mask], self.score[mask], self.rank[mask], self.scale)
+
+
+def retrieve(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int) -> Candidates:
+    """The candidates of each query: at most k from each source, merged."""
+    proposals = [source.propose(batch, k) for source in sources]
+    keys_of = [_keys(batch, proposal) for proposal in proposals]
+    keys = np.unique(np.concatenate([kept for kept, _ in keys_of]))
+    query_num, item_num = (part.astype(np.int32) for part in np.divmod(keys, batch.n_items))
+    rank = np.full((len(keys), len(sources)), np.nan, dtype=np.float32)
+    for column, (kept, place) in enumerate(keys_of):
+        rank[np.searchsorted(keys, kept), column] = place
+    score = np.empty_like(rank)
+    for column, proposal in enumerate(proposals):
+        score[:, column] = proposal.score_of(query_num, item_num)
+    scale = np.stack([_scale(proposal) for proposal in proposals], axis=1)
+    return Candidates(query_num, item_num, score, rank, scale)
+
+
+def _keys(batch: QueryBatch, proposal: Proposal) -> tuple[Int64s, Int64s]:
+    """Keys and 1-based places of a proposal's items."""
+    query, place = np.nonzero(proposal.item_num >= 0)
+    return batch.keys(query, proposal.item_num[query, place]), place + 1
+
+
+def _scale(proposal: Proposal) -> Float32s:
+    """float32[q]: the score at rank 20, or the last one; 1 where there is no positive one."""
+    last = np.minimum((proposal.item_num >= 0).sum(axis=1), SCALE_RANK) - 1
+    score = proposal.score[np.arange(len(last)), np.maximum(last, 0)]
+    return np.where((last >= 0) & (score > 0), score, 1.0).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class AlsSource:
+    """Inner product of user and item factors.
+
+    Attributes:
+        item_factors: float32[n_items, d].
+        user_factors: float16 or float32[n_users, d].
+        gram: float32[d, d], Y^T Y + regularization I.
+        confidence: as in fitting.
+        index: over the item factors.
+    """
+
+    item_factors: Float32s
+    user_factors: Array
+    gram: Float32s
+    confidence: Confidence
+    index: ItemIndex
+    name: str = "als"
+
+    def vectors(self, batch: QueryBatch) -> Float32s:
+        """float32[q, d]: stored user factors, or folded in where the history is fresh."""
+        known = batch.user_num >= 0
+        if known.all():
+            return self.user_factors[batch.user_num].astype(np.float32)
+        vectors = np.zeros((len(batch), self.item_factors.shape[1]), dtype=np.float32)
+        vectors[known] = self.user_factors[batch.user_num[known]]
+        fresh = batch.history.rows(np.flatnonzero(~known))
+        vectors[~known] = fold_in_histories(self.item_factors, self.gram, fresh, self.confidence)
+        return vectors
+
+    def propose(self, batch: QueryBatch, k: int) -> Proposal:
+        """The k items of largest inner product."""
+        vectors = self.vectors(batch)
+        score, items = self.index.search(vectors, k + batch.most_excluded())
+        item_num, score = _first_allowed(batch, items.astype(np.int32), score, k)
+        item_num[~vectors.any(axis=1)] = -1
+
+        def score_of(query: Array, item: Array) -> Float32s:
+            dots: Float32s = np.einsum("nd,nd->n", vectors[query], self.item_factors[item])
+            return dots
+
+        return Proposal(item_num, score, score_of)
+
+
+@dataclass(frozen=True, slots=True)
+class SimilaritySource:
+    """Items similar to those in the history, weighted by event type and age.
+
+    Attributes:
+        neighbours: float32 CSR[n_items, n_items]; row i holds the items most similar to i, without i.
+        weights: float64[10], weight of each event type by its number.
+        half_life_days: of a history's weight.
+    """
+
+    neighbours: sp.csr_array
+    weights: Float64s
+    half_life_days: float
+    name: str = "item_similarity"
+
+    def propose(self, batch: QueryBatch, k: int) -> Proposal:
+        """The k items with the largest sum of similarities to the history."""
+        history = batch.history
+        age = batch.now[history.row] - history.time
+        weight = (self.weights[history.event_type] * decay(age, self.half_life_days)).astype(np.float32)
+        shape = (len(batch), batch.n_items)
+        asked = sp.csr_array((weight, history.item_num, history.indptr), shape=shape)
+        return _propose_sparse(batch, sp.csr_array(asked @ self.neighbours), k)
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatsSource:
+    """The user's own items again: visits in which an item was bought (or, where nothing was, touched), halved by age.
+
+    Attributes:
+        types: event types that count, by number: bool[10].
+        half_life_days: of a visit's weight.
+    """
+
+    types: Bools
+    half_life_days: float
+    name: str = "repeats"
+
+    def propose(self, batch: QueryBatch, k: int) -> Proposal:
+        """The k items that the user came back to most, lately."""
+        history = batch.history
+        entry = np.flatnonzero(self.types[history.event_type])
+        query, item, session = history.row[entry], history.item_num[entry], history.session_num[entry]
+        # Newest first: the first of equal (query, item, session) is the one to keep, however many lines a visit has.
+        _, first = np.unique(np.stack([query, item, session]), axis=1, return_index=True)
+        query, item, entry = query[first], item[first], entry[first]
+        weight = decay(batch.now[query] - history.time[entry], self.half_life_days).astype(np.float32)
+        shape = (len(batch), batch.n_items)
+        return _propose_sparse(batch, sp.csr_array((weight, (query, item)), shape=shape), k)
+
+
+@dataclass(frozen=True, slots=True)
+class PopularitySource:
+    """What everybody acts on lately: the same for all.
+
+    Attributes:
+        popularity: float32[n_items].
+        order: int64[n_items], all items, most popular first.
+    """
+
+    popularity: Float32s
+    order: Int64s
+    name: str = "popularity"
+
+    @classmethod
+    def of(cls, popularity: Float32s) -> PopularitySource:
+        """From the popularity of each item."""
+        return cls(popularity, popular_order(popularity))
+
+    def propose(self, batch: QueryBatch, k: int) -> Proposal:
+        """The k most popular items."""
+        head = self.order[: k + batch.most_excluded()].astype(np.int32)
+        items = np.tile(head, (len(batch), 1))
+        item_num, score = _first_allowed(batch, items, self.popularity[items], k)
+        return Proposal(item_num, score, lambda _, item: self.popularity[item])
+
+
+def _first_allowed(batch: QueryBatch, item_num: Int32s, score: Float32s, k: int) -> tuple[Int32s, Float32s]:
+    """The first k allowed items of each row (int32[q, m], best first), padded with -1 and score 0."""
+    query = np.repeat(np.arange(len(batch)), item_num.shape[1]).reshape(item_num.shape)
+    kept = item_num >= 0
+    if len(batch.excluded):
+        kept &= batch.allowed(query.ravel(), item_num.ravel()).reshape(item_num.shape)
+    order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+    masked = np.where(kept, item_num, np.int32(-1)), np.where(kept, score, np.float32(0))
+    return np.take_along_axis(masked[0], order, axis=1), np.take_along_axis(masked[1], order, axis=1)
+
+
+def _propose_sparse(batch: QueryBatch, scores: sp.csr_array, k: int) -> Proposal:
+    """The k best allowed entries of each row of a sparse matrix of scores float32[q, n_items]."""
+    scores.sum_duplicates()
+    query = np.repeat(np.arange(len(batch)), np.diff(scores.indptr))
+    keys = batch.keys(query, scores.indices)
+    value = np.where(contains(batch.excluded, keys), np.float32(-1), scores.data)
+    item_num = np.full((len(batch), k), -1, dtype=np.int32)
+    score = np.zeros((len(batch), k), dtype=np.float32)
+    for row in range(len(batch)):
+        start, stop = scores.indptr[row], scores.indptr[row + 1]
+        best = top(value[start:stop], k)
+        best = best[value[start:stop][best] > 0]
+        item_num[row, : len(best)] = scores.indices[start:stop][best]
+        score[row, : len(best)] = value[start:stop][best]
+
+    def score_of(of_query: Array, of_item: Array) -> Float32s:
+        wanted = batch.keys(of_query, of_item)
+        if len(keys) == 0:
+            return np.zeros(len(wanted), dtype=np.float32)
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where(keys[place] == wanted, scores.data[place], 0).astype(np.float32)
+
+    return Proposal(item_num, score, score_of)
+
+
+def top(score: Float32s, k: int) -> Int64s:
+    """Positions of the k largest scores, best first; ties by position."""
+    if len(score) > k:
+        # Ties at the cut go to the smaller position, so that answers do not depend on the partition.
+        threshold = np.partition(score, len(score) - k)[len(score) - k]
+        above = np.flatnonzero(score > threshold)
+        ties = np.flatnonzero(score == threshold)[: k - len(above)]
+        kept = np.sort(np.concatenate([above, ties]))
+    else:
+        kept = np.arange(len(score))
+    return kept[np.argsort(-score[kept], kind="stable")]
+
+
+def source_names(sources: tuple[CandidateSource, ...]) -> tuple[str, ...]:
+    """The names of the sources, in their order."""
+    return tuple(source.name for source in sources)

@@ -1,0 +1,35 @@
+"""``recsys-server``: the command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from recsys_server import lean_imports
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve; the exit status: 0 after a drain, 1 when it cannot serve, 2 for wrong use."""
+    lean_imports.refuse()
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines would stand between those of the log
+    import asyncio  # noqa: PLC0415  # all after refuse()
+
+    from recsys.errors import RecsysError  # noqa: PLC0415
+    from recsys.registry import Registry  # noqa: PLC0415
+    from recsys_server import app, logs, settings  # noqa: PLC0415
+
+    try:
+        options, root = settings.read(argv)
+        logs.to_stderr()
+        asyncio.run(app.run(options, Registry(root), lambda line: print(line, flush=True)))
+    except RecsysError as error:
+        print(f"recsys-server: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # before it served
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

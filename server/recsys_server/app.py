@@ -1,0 +1,156 @@
+"""The composition root: what the server consists of, its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from recsys.recommender import Recommender
+from recsys.registry import Registry
+from recsys.v1 import experiment_service_pb2, recommendation_service_pb2
+from recsys_server import models
+from recsys_server.engine import Engine
+from recsys_server.errors import AddressError
+from recsys_server.experiments_file import ExperimentsFile
+from recsys_server.handlers import Handlers
+from recsys_server.interceptors import Gate
+from recsys_server.models import Load, Models
+from recsys_server.settings import Settings
+from recsys_server.slates import Slates
+from recsys_server.telemetry import Telemetry
+
+MAX_MESSAGE_BYTES = 1024 * 1024
+RECOMMENDATION = recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name
+EXPERIMENT = experiment_service_pb2.DESCRIPTOR.services_by_name["ExperimentService"].full_name
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # a taken port is an error, not shared with whoever has it
+)
+_log = logging.getLogger(__name__)
+
+
+class App:
+    """One server: make it, start it, drain it, on one event loop.
+
+    Attributes:
+        address: where it listens, once started.
+        metrics_address: where Prometheus reads, once started.
+        models: the bundle that serves.
+
+    Raises:
+        ConfigError: the experiments file cannot be used.
+    """
+
+    def __init__(self, settings: Settings, registry: Registry, load: Load = models.load) -> None:
+        self._server_settings = section = settings.server
+        self.telemetry = telemetry = Telemetry(time.time)
+        self._health = health.aio.HealthServicer()
+        self._engine = Engine(section.max_batch, section.max_waiting, telemetry.stages, time.monotonic)
+        self._gate = Gate(telemetry, section.deadline_seconds, time.monotonic)
+        self._experiments = ExperimentsFile(
+            Path(section.experiments) if section.experiments else None, telemetry.experiments_refused
+        )
+        self.models = Models(registry, swapped=self._swapped, refused=telemetry.bundle_refused, load=load)
+        self._handlers = Handlers(
+            config=settings,
+            recommender=self.models.current,
+            experiments=self._experiments.current,
+            slates=Slates(self._engine, settings.cache, section.deadline_seconds, telemetry, time.monotonic),
+            telemetry=telemetry,
+            clock=time.time,
+        )
+        self._server = self._grpc_server()
+        self._watching: list[asyncio.Task[None]] = []
+        self.address = self.metrics_address = ""
+
+    async def start(self) -> None:
+        """Take the addresses, load the live bundle if there is one, and serve.
+
+        Raises:
+            AddressError: an address is taken.
+            RecsysError: the live bundle cannot be served.
+        """
+        section = self._server_settings
+        self.metrics_address = self.telemetry.listen(section.metrics)
+        self.address = self._listen(section.listen)
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self.models.refresh()
+        if self.models.bundle_id is None:
+            _log.warning("%s has no live bundle yet: waiting for the first", section.registry)
+        await self._server.start()
+        self._watching = [
+            asyncio.create_task(self.models.watch(section.reload_seconds)),
+            asyncio.create_task(self._experiments.watch(section.reload_seconds)),
+        ]
+
+    async def drain(self) -> None:
+        """Take no new calls, finish those inside, and stop."""
+        await self._health.enter_graceful_shutdown()
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        seconds = self._server_settings.drain_seconds
+        stopping = asyncio.create_task(self._server.stop(seconds + 1))
+        await self._gate.drain(seconds)
+        self._engine.close()
+        await self._server.stop(0.1)  # health watches never end by themselves
+        await stopping
+
+    async def _swapped(self, recommender: Recommender) -> None:
+        self.telemetry.bundle(recommender)
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for service in ("", RECOMMENDATION, EXPERIMENT):
+            await self._health.set(service, status)
+
+    def _grpc_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_OPTIONS)
+        gate, handlers = self._gate, self._handlers
+        server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(
+                    RECOMMENDATION, {"Recommend": gate.method("Recommend", handlers.recommend)}
+                ),
+                grpc.method_handlers_generic_handler(
+                    EXPERIMENT, {"AssignVariants": gate.method("AssignVariants", handlers.assign_variants)}
+                ),
+            )
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((RECOMMENDATION, EXPERIMENT, HEALTH, reflection.SERVICE_NAME), server)
+        return server
+
+    def _listen(self, text: str) -> str:
+        try:
+            port = self._server.add_insecure_port(text)
+        except RuntimeError as error:
+            raise AddressError(f"address {text} cannot be listened on; choose another with --listen") from error
+        return f"{text.rpartition(':')[0]}:{port}"
+
+
+async def run(settings: Settings, registry: Registry, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; announce says one line when it serves.
+
+    Raises:
+        RecsysError: the server cannot start.
+    """
+    app = App(settings, registry)
+    await app.start()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    bundle_id = app.models.bundle_id or "none"
+    announce(f"recsys-server serving bundle {bundle_id} on {app.address}, metrics on {app.metrics_address}")
+    await stop.wait()
+    await app.drain()

@@ -1,0 +1,76 @@
+"""Errors of the server; ``status.py`` translates those of a request for the client.
+
+RecsysError                 the server cannot start; one line for the operator
+└── AddressError            an address cannot be listened on
+RequestError                one request is refused
+├── MalformedMessageError   the bytes are not a message of the method's type
+├── InvalidRequestError     fields are outside their limits
+├── NoBundleError           no bundle is loaded yet
+├── DrainingError           the server is shutting down
+├── OverloadedError         too many requests wait
+└── DeadlineError           the deadline passed before the answer was ready
+EngineError                 the engine failed at one query, a defect: the popular slate stands in
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recsys.errors import RecsysError
+
+
+class AddressError(RecsysError):
+    """An address cannot be listened on."""
+
+
+class RequestError(Exception):
+    """Base of the reasons to refuse one request. ``metadata`` holds every value that its message names."""
+
+    def __init__(self, message: str, metadata: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.metadata = metadata or {}
+
+
+class MalformedMessageError(RequestError):
+    """The bytes are not a message of the method's type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A field outside its limits, by its path such as ``variant_overrides[2].variant``, and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class InvalidRequestError(RequestError):
+    """Fields are outside their limits.
+
+    Args:
+        violations: every one, at least one.
+    """
+
+    def __init__(self, violations: tuple[Violation, ...]) -> None:
+        fields = ", ".join(violation.field for violation in violations)
+        super().__init__(f"outside their limits: {fields}", {"fields": fields})
+        self.violations = violations
+
+
+class NoBundleError(RequestError):
+    """No bundle is loaded yet."""
+
+
+class DrainingError(RequestError):
+    """The server is shutting down."""
+
+
+class OverloadedError(RequestError):
+    """Too many requests wait."""
+
+
+class DeadlineError(RequestError):
+    """The deadline passed before the answer was ready."""
+
+
+class EngineError(Exception):
+    """The engine failed at one query: a defect, logged where it happened."""

@@ -1,0 +1,167 @@
+"""The recommender that serves, and its exchange while the server runs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from recsys import bundle
+from recsys.errors import BundleError
+from recsys.recommender import Recommender
+from recsys.registry import Registry
+from recsys.types import Query
+from recsys_server.errors import NoBundleError
+
+RETRY_SECONDS = 300.0
+WARM_UP_SLATE = 100
+
+_log = logging.getLogger(__name__)
+Load = Callable[[Path], Awaitable[Recommender]]
+
+
+async def load(path: Path) -> Recommender:
+    """The recommender of a bundle, tried in another process first, then loaded off the event loop and warmed up.
+
+    Raises:
+        BundleError: it cannot be served.
+    """
+    await verify(path)
+    return await asyncio.to_thread(_load, path)
+
+
+async def verify(path: Path) -> None:
+    """Let a throw-away process hash, load and question a bundle.
+
+    Raises:
+        BundleError: it cannot be served; names the file that is damaged.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-P", "-m", "recsys_server.verify", str(path)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        _, said = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+    if code := process.returncode:
+        raise BundleError(_fault(path, code, said.decode(errors="replace").splitlines()))
+
+
+class Models:
+    """Follows the registry's alias. ``current()`` is one reference: whoever took it keeps it to the end of a request.
+
+    Args:
+        swapped: called with the recommender that serves from now on.
+        refused: called when a bundle cannot be served.
+        load: the recommender of a bundle's directory, or BundleError.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        swapped: Callable[[Recommender], Awaitable[None]],
+        refused: Callable[[], None],
+        load: Load = load,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._swapped = swapped
+        self._refused = refused
+        self._load = load
+        self._clock = clock
+        self._current: Recommender | None = None
+        self._fault: tuple[str, str | None] = ("", None)  # the message and bundle of the last failure
+        self._retry_at = 0.0
+
+    @property
+    def bundle_id(self) -> str | None:
+        """The bundle that serves."""
+        return self._current.bundle_id if self._current else None
+
+    def current(self) -> Recommender:
+        """The recommender that serves.
+
+        Raises:
+            NoBundleError: nothing has been published yet.
+        """
+        if self._current is None:
+            raise NoBundleError("no bundle is loaded yet; try again later")
+        return self._current
+
+    async def refresh(self) -> None:
+        """Serve the bundle that the alias names.
+
+        Raises:
+            RecsysError: it cannot be served; the old one stays.
+        """
+        live = self._registry.live()
+        if live is not None and live != self.bundle_id:
+            await self._use(await self._load(self._registry.path(live)))
+
+    async def watch(self, seconds: float) -> None:
+        """Refresh now and then, for ever. A bundle that was refused is not tried again for some minutes."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                if self._registry.live() != self._fault[1] or self._clock() >= self._retry_at:
+                    await self.refresh()
+            except Exception as error:  # noqa: BLE001 - whatever happens to a new bundle, the old one serves
+                self._keep(error)
+
+    async def _use(self, recommender: Recommender) -> None:
+        self._current = recommender
+        _log.info("serving bundle %s", recommender.bundle_id)
+        await self._swapped(recommender)
+        # Nothing that a bundle consists of is garbage until the next one comes: keep the collector away from it.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+
+    def _keep(self, error: Exception) -> None:
+        """Say once what is wrong with the live bundle."""
+        fault = (str(error), self._live())
+        self._retry_at = self._clock() + RETRY_SECONDS
+        if fault == self._fault:
+            return
+        self._fault = fault
+        self._refused()
+        _log.error("bundle %s refused: %s; still serving %s", fault[1], error, self.bundle_id or "none")
+
+    def _live(self) -> str | None:
+        try:
+            return self._registry.live()
+        except Exception:  # noqa: BLE001 - the registry itself is the fault
+            return None
+
+
+def _load(path: Path) -> Recommender:
+    recommender = bundle.load(path)
+    _warm_up(recommender)
+    return recommender
+
+
+def _warm_up(recommender: Recommender) -> None:
+    """Touch what the first requests will need: the popular slate, then each stage for a personal query."""
+    popular = Query("", WARM_UP_SLATE, recommender.until)
+    slate = recommender.answer([popular], time.perf_counter).slates[0]
+    personal = [Query("", WARM_UP_SLATE, recommender.until, (item.item_id,)) for item in slate.items[:8]]
+    if personal:
+        recommender.answer(personal, time.perf_counter)
+
+
+def _fault(path: Path, code: int, said: list[str]) -> str:
+    if code < 0:
+        return f"{path}: reading it killed a process ({signal.Signals(-code).name}); publish another bundle"
+    return said[-1] if said else f"{path}: verification ended with status {code}"

@@ -1,0 +1,118 @@
+"""The online decision, free of transport: computed, kept, popular or fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from recsys.config import CacheSection
+from recsys.recommender import Recommender
+from recsys.types import Query, ServedFrom, Slate
+from recsys_server import codec
+from recsys_server.cache import POPULAR_DEPTH, PopularCache, UserCache, user_key
+from recsys_server.codec import Assignments
+from recsys_server.engine import Engine
+from recsys_server.errors import EngineError
+from recsys_server.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A slate on its way to the client.
+
+    Attributes:
+        slate: encoded by ``codec.slate``.
+        served_from: how it was made.
+        degraded: stages that failed.
+        stage_seconds: of the engine's batch; empty when nothing was computed.
+    """
+
+    slate: bytes
+    served_from: ServedFrom
+    degraded: tuple[str, ...] = ()
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Slates:
+    """Where each slate comes from.
+
+    Args:
+        patience: seconds that the popular slate, which many requests share, may wait for the engine.
+        clock: monotonic seconds, the engine's.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        section: CacheSection,
+        patience: float,
+        telemetry: Telemetry,
+        clock: Callable[[], float],
+    ) -> None:
+        async def compute(recommender: Recommender, query: Query) -> Slate:
+            return (await engine.answer(recommender, query, clock() + patience)).slate
+
+        self._engine = engine
+        self._telemetry = telemetry
+        self._popular = PopularCache(compute, section.popular_seconds, clock)
+        self._users = UserCache(section.user_slates, section.user_seconds, clock)
+
+    async def serve(self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float) -> Served:
+        """The slate of a query; ``Engine.answer`` tells of the errors."""
+        if not recommender.is_personal(query):
+            return await self._serve_popular(recommender, query, assignments, deadline)
+        try:
+            return await self._serve_personal(recommender, query, assignments, deadline)
+        except EngineError:
+            return await self._fall_back(recommender, query, assignments)
+
+    async def _serve_personal(
+        self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float
+    ) -> Served:
+        key = user_key(recommender.bundle_id, assignments, query)
+        kept = self._users.get(key)
+        self._telemetry.cache("user", hit=kept is not None)
+        if kept is not None:
+            return Served(kept, ServedFrom.USER_CACHE)
+        served = await self._serve_computed(recommender, query, assignments, deadline)
+        if served.served_from is ServedFrom.MODEL and not served.degraded:
+            self._users.put(key, served.slate)
+        return served
+
+    async def _serve_popular(
+        self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float
+    ) -> Served:
+        slate, complete = await self._cut_popular(recommender, query)
+        if not complete:
+            return await self._serve_computed(recommender, query, assignments, deadline)
+        return self._encoded(recommender, slate, assignments)
+
+    async def _fall_back(self, recommender: Recommender, query: Query, assignments: Assignments) -> Served:
+        slate, _ = await self._cut_popular(recommender, query)
+        failed = replace(slate, served_from=ServedFrom.FALLBACK, degraded=("retrieval",))
+        return self._encoded(recommender, failed, assignments)
+
+    async def _serve_computed(
+        self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float
+    ) -> Served:
+        computed = await self._engine.answer(recommender, query, deadline)
+        return self._encoded(recommender, computed.slate, assignments, computed.stage_seconds)
+
+    async def _cut_popular(self, recommender: Recommender, query: Query) -> tuple[Slate, bool]:
+        """The popular slate as a query wants it, and whether that is all the catalogue has for it."""
+        self._telemetry.cache("popular", hit=self._popular.fresh(recommender, query.parameters) is not None)
+        deep = await self._popular.slate(recommender, query.parameters, query.now)
+        out = {*query.seed_item_ids, *query.exclude_item_ids}
+        items = tuple(item for item in deep.items if item.item_id not in out) if out else deep.items
+        complete = len(items) >= query.slate_size or len(deep.items) < POPULAR_DEPTH
+        return replace(deep, items=items[: query.slate_size]), complete
+
+    def _encoded(
+        self,
+        recommender: Recommender,
+        slate: Slate,
+        assignments: Assignments,
+        stage_seconds: Mapping[str, float] | None = None,
+    ) -> Served:
+        encoded = codec.slate(slate, recommender.bundle_id, assignments)
+        return Served(encoded, slate.served_from, slate.degraded, stage_seconds or {})

@@ -1,0 +1,111 @@
+"""Prometheus metrics. No label ever holds an id of a user or an item."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+
+from recsys.recommender import Recommender
+from recsys_server.errors import AddressError
+from recsys_server.settings import address
+
+METHODS = ("Recommend", "AssignVariants")
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Telemetry:
+    """What the server tells of itself.
+
+    Args:
+        clock: unix seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._define_calls()
+        self._define_bundle()
+
+    def _define_calls(self) -> None:
+        registry = self.registry
+        seconds = Histogram(
+            "recsys_rpc_duration_seconds", "Time in the server.", ["method"], registry=registry, buckets=_SECONDS
+        )
+        self._rpc_seconds = {method: seconds.labels(method) for method in METHODS}
+        self._requests = Counter("recsys_requests", "Answered calls.", ["method", "code"], registry=registry)
+        self._stage_seconds = Histogram(
+            "recsys_stage_duration_seconds",
+            "Time in a stage, of a batch.",
+            ["stage"],
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._degraded = Counter("recsys_degraded", "Slates served by a fallback.", ["reason"], registry=registry)
+        self._cache_requests = Counter(
+            "recsys_cache_requests", "Look-ups in a cache.", ["cache", "result"], registry=registry
+        )
+        self._exposures = Counter(
+            "recsys_exposures", "Slates that a variant shaped.", ["experiment", "variant"], registry=registry
+        )
+
+    def _define_bundle(self) -> None:
+        registry = self.registry
+        self._bundle = Gauge("recsys_bundle_info", "1 for the bundle that serves.", ["bundle"], registry=registry)
+        self._bundle_age = Gauge("recsys_bundle_age_seconds", "Time since the bundle was made.", registry=registry)
+        self._bundle_age.set(math.nan)
+        self._bundle_failures = Counter("recsys_bundle_failures", "Bundles that were refused.", registry=registry)
+        self._experiments_failures = Counter(
+            "recsys_experiments_failures", "Experiments files that were refused.", registry=registry
+        )
+
+    def listen(self, text: str) -> str:
+        """Serve /metrics at an address, from a thread of its own; the address with its real port.
+
+        Raises:
+            AddressError: it is taken, or not one of this machine's.
+        """
+        host, port = address(text)
+        try:
+            server, _ = start_http_server(port, host.strip("[]"), self.registry)
+        except OSError as error:
+            raise AddressError(f"metrics address {text}: {error.strerror}; choose another with --metrics") from error
+        return f"{host}:{server.server_port}"
+
+    def call(self, method: str, code: str, seconds: float) -> None:
+        """One call came to its end."""
+        self._rpc_seconds[method].observe(seconds)
+        self._requests.labels(method, code).inc()
+
+    def stages(self, stage_seconds: Mapping[str, float]) -> None:
+        """One batch went through the engine."""
+        for stage, seconds in stage_seconds.items():
+            self._stage_seconds.labels(stage).observe(seconds)
+
+    def slate(self, degraded: Iterable[str], assignments: Iterable[tuple[str, str]]) -> None:
+        """One slate is served."""
+        for reason in degraded:
+            self._degraded.labels(reason).inc()
+        for experiment, variant in assignments:
+            self._exposures.labels(experiment, variant).inc()
+
+    def cache(self, cache: str, *, hit: bool) -> None:
+        """One look-up in a cache: "user" or "popular"."""
+        self._cache_requests.labels(cache, "hit" if hit else "miss").inc()
+
+    def bundle(self, recommender: Recommender) -> None:
+        """Another bundle serves."""
+        self._bundle.clear()
+        self._bundle.labels(recommender.bundle_id).set(1)
+        created_time = recommender.created_time  # not the recommender: a gauge must not keep its memory
+        self._bundle_age.set_function(lambda: self._clock() - created_time)
+
+    def bundle_refused(self) -> None:
+        """A bundle was refused."""
+        self._bundle_failures.inc()
+
+    def experiments_refused(self) -> None:
+        """An experiments file was refused."""
+        self._experiments_failures.inc()
