@@ -49,7 +49,7 @@ class SplitSection(Section):
 
     horizon_days: float = Field(0.0, ge=0)
     cuts: int = Field(3, ge=2, le=12)
-    max_groups: int = Field(60_000, ge=100)
+    max_groups: int = Field(30_000, ge=100)
 
 
 class AlsSection(Section):

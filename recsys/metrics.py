@@ -38,6 +38,22 @@ class Truth:
         indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         return cls(users.astype(np.int32), indptr, (keys % n_items).astype(np.int32), n_items)
 
+    def slice(self, start: int, stop: int) -> Truth:
+        """Users start to stop."""
+        first, last = self.indptr[start], self.indptr[stop]
+        indptr = self.indptr[start : stop + 1] - first
+        return Truth(self.user_num[start:stop], indptr, self.item_num[first:last], self.n_items)
+
+    def thinned(self, limit: int) -> Truth:
+        """At most ``limit`` users, evenly spread over the rows."""
+        if len(self) <= limit:
+            return self
+        kept = np.zeros(len(self), dtype=bool)
+        kept[np.linspace(0, len(self) - 1, limit).astype(np.int64)] = True
+        rows = np.repeat(np.arange(len(self)), np.diff(self.indptr))
+        indptr = np.concatenate(([0], np.cumsum(np.diff(self.indptr)[kept]))).astype(np.int64)
+        return Truth(self.user_num[kept], indptr, self.item_num[kept[rows]], self.n_items)
+
     @property
     def keys(self) -> Int64s:
         """int64[m], sorted: row of the truth and item as one number."""

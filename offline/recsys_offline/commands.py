@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from argparse import Namespace
-from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
+
+import numpy as np
 
 from recsys import bundle, config, manifest
-from recsys.config import Config
 from recsys.errors import RegistryError
 from recsys.registry import Registry
 from recsys.types import ExcludePolicy, ServingParameters
-from recsys_offline import batch, dataset
-from recsys_offline.dataset import Dataset
+from recsys_offline import batch, checks, dataset
+from recsys_offline.demo import run as run_demo
 from recsys_offline.evaluate import run as evaluation
 from recsys_offline.evaluate.table import table_lines
 from recsys_offline.importers import ImportReport, online_retail, retailrocket, table
+from recsys_offline.jobs import evaluate_bundle, train_bundle
 from recsys_offline.simulate import simulate as simulate_shop
-from recsys_offline.train import run as training
-from recsys_offline.train.describe import describe
-from recsys_offline.train.publish import publish
-from recsys_offline.train.steps import Steps
 
 
 def import_online_retail(arguments: Namespace) -> int:
@@ -73,25 +67,9 @@ def check(arguments: Namespace) -> int:
 
 def train(arguments: Namespace) -> int:
     """``recsys train``: the bundle's id is the last line of stdout."""
-    print(train_bundle(arguments.dataset, Registry(arguments.registry), arguments.until, config.load(arguments.config)))
+    registry, parameters = Registry(arguments.registry), config.load(arguments.config)
+    print(train_bundle(arguments.dataset, registry, arguments.until, parameters))
     return 0
-
-
-def train_bundle(path: Path, registry: Registry, until: int | None, parameters: Config) -> str:
-    """Train on a dataset and publish the bundle; returns its id."""
-    steps = Steps(training.N_STEPS + 2 * parameters.split.cuts + 2)
-    try:
-        with steps("Read the dataset"):
-            data = dataset.read(path, now=int(time.time()))
-        for finding in data.findings:
-            print(finding.line(), file=sys.stderr)
-        trained = training.train(data, until, parameters, steps)
-        print(trained.verdict, file=sys.stderr)
-        with steps("Publish"):
-            facts = (trained, asdict(data.snapshot), parameters, steps.done, int(time.time()))
-            return publish(registry, trained.model, partial(describe, *facts))
-    finally:
-        steps.close()
 
 
 def evaluate(arguments: Namespace) -> int:
@@ -110,18 +88,12 @@ def evaluate(arguments: Namespace) -> int:
     return 0
 
 
-def evaluate_bundle(data: Dataset, registry: Registry, bundle_id: str, start: int | None) -> evaluation.Report:
-    """The report of one bundle."""
-    folder = registry.path(bundle_id)
-    return evaluation.evaluate(data, bundle.load(folder), manifest.read(folder), start)
-
-
 def recommend(arguments: Namespace) -> int:
     """``recsys recommend``."""
     registry = Registry(arguments.registry)
     recommender = bundle.load(registry.path(registry.find(arguments.bundle)))
     users = recommender.model.users
-    user_ids = batch.read_user_ids(arguments.users) if arguments.users else users.ids(slice(None))
+    user_ids = batch.read_user_ids(arguments.users) if arguments.users else users.ids(np.arange(len(users)))
     parameters = ServingParameters(exclude_policy=ExcludePolicy(arguments.exclude))
     rows = batch.recommend(recommender, user_ids, arguments.k, parameters, arguments.out)
     print(f"{rows:,} rows for {len(user_ids):,} users in {arguments.out}")
@@ -165,6 +137,4 @@ def _listed(registry: Registry) -> list[str]:
 
 def demo(arguments: Namespace) -> int:
     """``recsys demo``."""
-    from recsys_offline.demo import run  # noqa: PLC0415 - the demo calls other commands of this module
-
-    return run(arguments.dataset, stop=arguments.exit)
+    return run_demo(arguments.dataset, stop=arguments.exit)

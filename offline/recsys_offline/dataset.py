@@ -193,9 +193,11 @@ def _rows(num: Int32s, present: Bools, row: Int64s) -> Int32s:
 def _events(rows: _Rows, order: Int64s, user_num: Int32s, item_num: Int32s, n_users: int) -> Events:
     """The rows in this order as events; anonymous sessions (user_num -1) get rows from n_users on."""
     time, session = rows.time[order], rows.session[order]
-    day = time // SECONDS_PER_DAY
-    visit = np.where(session >= 0, session, session.max() + 1 + day - day.min())
-    session_num = _dense((user_num.astype(np.int64) + 1 << 32) | visit)
+    key = time // SECONDS_PER_DAY  # of a visit: its session or else its day, and its user in the upper half
+    key += session.max() + 1 - key.min()
+    np.copyto(key, session, where=session >= 0)
+    key += (user_num.astype(np.int64) + 1) << 32
+    session_num = _dense(key)
     anonymous = user_num < 0
     user_num[anonymous] = n_users + _dense(session[anonymous])
     price, quantity = rows.prices[0][order], rows.quantities[0][order]
@@ -203,8 +205,12 @@ def _events(rows: _Rows, order: Int64s, user_num: Int32s, item_num: Int32s, n_us
 
 
 def _dense(keys: Array) -> Int32s:
-    """Equal numbers for equal keys: int32[n], from 0."""
-    return np.unique(keys, return_inverse=True)[1].astype(np.int32)
+    """Equal numbers for equal keys: int32[n], from 0, in the order of the keys."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    dense = np.zeros(len(keys), dtype=np.int32)
+    dense[order[1:]] = np.cumsum(ordered[1:] != ordered[:-1], dtype=np.int32)
+    return dense
 
 
 def _snapshot(tables: directory.Tables, events: Events, rows_read: int, *, has_times: bool) -> Snapshot:

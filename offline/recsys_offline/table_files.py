@@ -34,9 +34,10 @@ def read_dictionary(file: Path, name: str) -> Any:
 
     Arrow's datasets do so too, but hand out the dictionary of a row group with every batch of it.
     """
+    metadata = pa.parquet.read_metadata(file)
+    if name not in metadata.schema.to_arrow_schema().names:  # an optional column that this part doesn't have
+        return pa.chunked_array([pa.nulls(metadata.num_rows)])
     with pa.parquet.ParquetFile(file, read_dictionary=[name]) as parquet:
-        if name not in parquet.schema_arrow.names:  # an optional column that this part doesn't have
-            return pa.chunked_array([pa.nulls(parquet.metadata.num_rows)])
         return parquet.read(columns=[name])[name]
 
 
@@ -50,15 +51,20 @@ def _plain(schema: pa.Schema) -> pa.Schema:
 
 def _read_csv(file: Path, encoding: str) -> pa.Table:
     """All columns as text, so that a value that cannot be parsed can still be named; an empty field is null."""
-    options = pa.csv.ReadOptions(encoding=encoding)
-    with pa.csv.open_csv(file, read_options=options) as head:
-        names = head.schema.names
-    convert = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()),
-        null_values=[""],
-        strings_can_be_null=True,
-    )
-    parse = pa.csv.ParseOptions(newlines_in_values=True)
-    # One thread: arrow then names the row of a parse error.
-    options.use_threads = False
-    return pa.csv.read_csv(file, read_options=options, convert_options=convert, parse_options=parse)
+    crooked: list[str] = []
+
+    def refuse(row: Any) -> str:
+        crooked.append(f"row {row.number - 1} has {row.actual_columns} fields, the header {row.expected_columns}")
+        return "error"
+
+    # One thread: only then does arrow number the rows.
+    options = pa.csv.ReadOptions(encoding=encoding, use_threads=False)
+    parse = pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse)
+    try:
+        with pa.csv.open_csv(file, read_options=options, parse_options=parse) as head:
+            names = head.schema.names
+        text = dict.fromkeys(names, pa.string())
+        convert = pa.csv.ConvertOptions(column_types=text, null_values=[""], strings_can_be_null=True)
+        return pa.csv.read_csv(file, read_options=options, convert_options=convert, parse_options=parse)
+    except pa.ArrowInvalid as error:
+        raise ValueError(crooked[0] if crooked else str(error)) from error

@@ -77,7 +77,8 @@ class Table:
         except FileNotFoundError as error:
             raise TableError(name, "no such file", "give the path of a CSV, Parquet or Excel file") from error
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise TableError(name, f"cannot be read ({_line(error)})", "mend or replace the file") from error
+            fix = "save it as UTF-8" if "UTF8" in str(error) else "mend or replace the file"
+            raise TableError(name, f"cannot be read ({_line(error)})", fix) from error
         self.names: list[str] = self._data.schema.names
         repeated = {column for column in self.names if self.names.count(column) > 1}
         if repeated:

@@ -18,9 +18,10 @@ from recsys.recommender import Recommender
 from recsys.types import EventType, ExcludePolicy, Float64s, Int32s
 from recsys_offline.dataset import Dataset
 from recsys_offline.evaluate.contenders import STAGE_1, TWO_STAGE, batches, contenders
+from recsys_offline.train import training_set
 
 CUTOFFS = (5, 10, 20)
-MODES = {"repeats allowed": ExcludePolicy.NONE, "new items only": ExcludePolicy.PURCHASED}
+MODES = ("repeats allowed", "new items only")
 BOOTSTRAP_SEED = 7
 
 Report = dict[str, Any]
@@ -63,7 +64,10 @@ def evaluate(dataset: Dataset, recommender: Recommender, contents: Manifest, sta
         "catalogue_items": len(recommender.model.items),
         "new_users_left_out": held.new_users,
         "second_stage": contents.has_ranker,
-        "modes": {name: _mode(recommender, held, policy, contents) for name, policy in MODES.items()},
+        "modes": {
+            name: _mode(recommender, held, policy, contents)
+            for name, policy in zip(MODES, training_set.modes(_targets(contents)), strict=True)
+        },
     }
 
 
@@ -84,14 +88,18 @@ def _future(dataset: Dataset, contents: Manifest, begin: int) -> Events:
             f"--from lies before the end of the bundle's data ({np.datetime64(contents.until, 's')}): the"
             " bundle has seen what it would be judged on; give a later time"
         )
-    targets = [EventType[word.upper()] for word in contents.targets]
-    future = dataset.events.between(begin, np.iinfo(np.int64).max).of_types(targets)
+    future = dataset.events.between(begin, np.iinfo(np.int64).max).of_types(_targets(contents))
     if not len(future):
         raise DataError(
             f"{dataset.path}: no {' or '.join(contents.targets)} after {np.datetime64(begin, 's')}; train with"
             " --until an earlier time to leave a holdout"
         )
     return future
+
+
+def _targets(contents: Manifest) -> tuple[EventType, ...]:
+    """The event types that the bundle predicts."""
+    return tuple(EventType[word.upper()] for word in contents.targets)
 
 
 def _holdout(dataset: Dataset, recommender: Recommender, future: Events) -> Holdout:

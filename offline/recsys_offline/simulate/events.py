@@ -65,7 +65,7 @@ class _Shop:
     sessions: Sessions
     number: Int64s
 
-    def rows(  # noqa: PLR0913 - the columns of an event
+    def rows(
         self, event_type: EventType, session_row: Int64s, item_num: Array, second: Array, *,
         quantity: Array | int = 0, priced: bool = True, position: Array | int = 0,
     ) -> EventRows:  # fmt: skip

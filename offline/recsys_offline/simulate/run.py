@@ -19,7 +19,7 @@ USERS_PER_PART = 10_000
 _LIMITS = {"users": 10**8, "items": 10**6, "days": 3650, "seed": 2**63}
 
 
-def simulate(  # noqa: PLR0913 - the command's options
+def simulate(
     out: Path, users: int, items: int, days: int, seed: int, progress: Callable[[int, int], None] | None = None
 ) -> SimulationReport:
     """Write the dataset of a simulated shop; the same arguments give the same bytes.

@@ -42,7 +42,7 @@ class Category:
         return SIZES if self.cycle_days or self.path in _WITHOUT_COLOUR else COLOURS
 
 
-def _category(  # noqa: PLR0913 - one row of the table below
+def _category(
     path: str, share: float, price: float, words: str, goes_with: str,
     cycle_days: float = 0.0, peak_day: int = 0, swing: float = 0.0,
 ) -> Category:  # fmt: skip

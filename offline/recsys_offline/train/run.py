@@ -23,6 +23,8 @@ from recsys_offline.train.steps import Steps
 
 N_STEPS = 4
 """Steps that every training has; each cut adds two."""
+N_MODES = 2
+JUDGED_USERS = 2_000
 LEAST_CUTS = 2
 """One to learn from, one to judge on."""
 NOT_JUDGED: dict[str, float] = {}
@@ -134,7 +136,7 @@ def prepare(dataset: Dataset, until: int | None, config: Config) -> Job:
 
 def with_truth(job: Job, windows: tuple[Window, ...]) -> list[tuple[Window, Truth]]:
     """The windows in which somebody known comes back, and what those users did, oldest first."""
-    limit = job.config.split.max_groups // (len(training_set.MODES) * max(len(windows), 1))
+    limit = job.config.split.max_groups // (N_MODES * max(len(windows), 1))
     sampled = [
         training_set.window_truth(window, job.shape.users, job.shape.items, limit, job.config.train.seed)
         for window in windows
@@ -145,22 +147,29 @@ def with_truth(job: Job, windows: tuple[Window, ...]) -> list[tuple[Window, Trut
 def learn(job: Job, cuts: list[tuple[Window, Truth]], steps: Steps) -> Learned:
     """Replay the windows, newest first: it sets the blend that the features of all contain, and judges the ranker."""
     *older, (window, truth) = cuts
-    k, negatives, seed = job.config.retrieval.candidates_per_source, job.config.ranker.negatives, job.config.train.seed
+    k, policies = job.config.retrieval.candidates_per_source, training_set.modes(job.targets)
+    judged = truth.thinned(JUDGED_USERS)
     snapshot = _fit_sources(job, window, steps)
-    with steps(f"Weigh the sources, {len(truth):,} users"):
-        replays = [list(training_set.replay(snapshot, truth, window.now, policy, k)) for policy in training_set.MODES]
+    with steps(f"Weigh the sources on {len(judged):,} users"):
+        replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in policies]
         blend = np.stack([blending.search(of_mode) for of_mode in replays])
-    with steps(f"Build features, {len(truth):,} users"):
-        parts = [training_set.build(snapshot, truth, window.now, k, blend, negatives, seed)]
+    parts = [_learn_cut(job, snapshot, truth, window, blend, steps)]
     for past, past_truth in reversed(older):
-        state = _fit_sources(job, past, steps)
-        with steps(f"Build features, {len(past_truth):,} users"):
-            parts.append(training_set.build(state, past_truth, past.now, k, blend, negatives, seed))
+        parts.append(_learn_cut(job, _fit_sources(job, past, steps), past_truth, past, blend, steps))
     with steps("Judge the ranker on the newest window"):
         earlier = job.fit_ranker(training_set.concatenate(parts[1:]))
         scores = [_judge_replay(earlier, part, snapshot, blend) for of_mode in replays for part in of_mode]
     stage_1, two_stage = (np.concatenate(column) for column in zip(*scores, strict=True))
     return Learned(blend, parts, stage_1, two_stage)
+
+
+def _learn_cut(
+    job: Job, snapshot: Snapshot, truth: Truth, window: Window, blend: Float32s, steps: Steps
+) -> TrainingSet:
+    """The training set of one cut."""
+    with steps(f"Build features of {len(truth):,} users"):
+        policies = training_set.modes(job.targets)
+        return training_set.build(snapshot, truth, window.now, policies, blend, job.config)
 
 
 def _fit_sources(job: Job, window: Window, steps: Steps) -> Snapshot:

@@ -8,16 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys import features
+from recsys.config import Config
 from recsys.metrics import Truth
 from recsys.queries import QueryBatch, contains, for_users
 from recsys.ranker import TrainingSet
 from recsys.snapshot import Snapshot
 from recsys.sources import Candidates, retrieve
 from recsys.splits import Window
-from recsys.types import Bools, ExcludePolicy, Float32s, Int32s, Int64s
+from recsys.types import Bools, EventType, ExcludePolicy, Float32s, Int32s, Int64s
 
 QUERIES_AT_ONCE = 2_000
-MODES = (ExcludePolicy.NONE, ExcludePolicy.PURCHASED)
+
+
+def modes(targets: tuple[EventType, ...]) -> tuple[ExcludePolicy, ExcludePolicy]:
+    """The two ways in which slates are asked for: everything may come again, or only what is new to the user.
+
+    What is new follows from what the ranker predicts: where the shop has no purchases, it is what was never touched.
+    """
+    return ExcludePolicy.NONE, ExcludePolicy.PURCHASED if EventType.PURCHASE in targets else ExcludePolicy.SEEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +63,7 @@ def replay(snapshot: Snapshot, truth: Truth, now: int, policy: ExcludePolicy, k:
     for start in range(0, len(truth), QUERIES_AT_ONCE):
         stop = min(start + QUERIES_AT_ONCE, len(truth))
         batch = for_users(snapshot.histories, truth.user_num[start:stop], now, truth.n_items, policy)
-        own = Truth(
-            truth.user_num[start:stop],
-            truth.indptr[start : stop + 1] - truth.indptr[start],
-            truth.item_num[truth.indptr[start] : truth.indptr[stop]],
-            truth.n_items,
-        )
+        own = truth.slice(start, stop)
         reachable = ~contains(batch.excluded, own.keys)
         relevant = np.bincount(own.keys[reachable] // own.n_items, minlength=stop - start).astype(np.int32)
         candidates = retrieve(snapshot.sources, batch, k)
@@ -79,13 +82,14 @@ def sample(part: Replay, negatives: int, random: np.random.Generator) -> Int64s:
 
 
 def build(
-    snapshot: Snapshot, truth: Truth, now: int, k: int, blend: Float32s, negatives: int, seed: int
+    snapshot: Snapshot, truth: Truth, now: int, policies: tuple[ExcludePolicy, ...], blend: Float32s, config: Config
 ) -> TrainingSet:
     """One window's part of the training set, for all modes."""
-    random = np.random.default_rng([seed, now])
+    random = np.random.default_rng([config.train.seed, now])
+    negatives = config.ranker.negatives
     parts: list[TrainingSet] = []
-    for policy in MODES:
-        for part in replay(snapshot, truth, now, policy, k):
+    for policy in policies:
+        for part in replay(snapshot, truth, now, policy, config.retrieval.candidates_per_source):
             candidates = part.candidates
             score = candidates.blend(blend, part.batch.discovery)
             context = features.Context(part.batch, candidates, score, snapshot.stats)

@@ -1,0 +1,153 @@
+"""``recsys demo``: the whole line on one shop, for somebody who sees it for the first time."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys.config import Config
+from recsys.errors import RecsysError
+from recsys.registry import Registry
+from recsys.types import SECONDS_PER_DAY
+from recsys_offline import checks, dataset
+from recsys_offline.dataset import Dataset
+from recsys_offline.evaluate.table import table_lines
+from recsys_offline.jobs import evaluate_bundle, train_bundle
+from recsys_offline.simulate import simulate
+
+SHOP = (3_000, 800, 120, 7)  # users, items, days, seed
+HOLDOUT_DAYS = 14
+HOLDOUT_SHARE = 0.1
+SHOWN = 5
+
+
+def run(path: Path | None, *, stop: bool) -> int:
+    """Data, checks, training, evaluation, a server and its answers; then serve on until Ctrl-C unless ``stop``."""
+    with tempfile.TemporaryDirectory(prefix="recsys-demo-") as folder:
+        root = Path(folder)
+        if path is None:
+            _title("A simulated shop")
+            path = root / "shop"
+            print("\n".join(simulate(path, *SHOP).lines()))
+        _title("Checks")
+        report = checks.check(path, now=int(time.time()))
+        print("\n".join(report.lines()))
+        if not report.usable:
+            return 1
+        data = dataset.read(path, now=int(time.time()))
+        registry = Registry(root / "registry")
+        until = _until(data)
+        _title("Training" + (f" on events before {np.datetime64(until, 's')}" if until else ""))
+        bundle_id = train_bundle(path, registry, until, Config())
+        print(f"published bundle {bundle_id}", flush=True)
+        if until:
+            _title("Evaluation on what came after")
+            print("\n".join(_short(table_lines(evaluate_bundle(data, registry, bundle_id, None)))))
+        with _server(registry, root) as (address, line):
+            _title("Answers over gRPC")
+            print(line)
+            _show(data, until, address)
+            if not stop:
+                print("\nserving on; Ctrl-C stops", flush=True)
+                _wait()
+    return 0
+
+
+def _title(text: str) -> None:
+    print(f"\n== {text} ==", flush=True)
+
+
+def _until(data: Dataset) -> int | None:
+    """Where the holdout starts; None in a set without times."""
+    if not data.has_times:
+        return None
+    first, last = int(data.events.time[0]), int(data.events.time[-1])
+    holdout = min(HOLDOUT_DAYS * SECONDS_PER_DAY, (last - first) * HOLDOUT_SHARE)
+    day = int((last - holdout) // SECONDS_PER_DAY * SECONDS_PER_DAY)
+    return day if day > first else int(last - holdout)
+
+
+def _short(lines: list[str]) -> list[str]:
+    """A report's lines without the tables of the cut-offs 5 and 20: one fits a screen."""
+    kept, shown = [], True
+    for line in lines:
+        if ", k = " in line:
+            shown = ", k = 10," in line
+        elif not line.startswith(" ") and " over " in line:
+            shown = True
+        if shown:
+            kept.append(line)
+    return kept
+
+
+@contextmanager
+def _server(registry: Registry, root: Path) -> Iterator[tuple[str, str]]:
+    """A running server: its address and the line that it prints when it serves."""
+    command = [sys.executable, "-m", "recsys_server", "--registry", str(registry.root)]
+    command += ["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]
+    with (root / "server.log").open("w+") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603 - our own
+        try:
+            line = process.stdout.readline().strip() if process.stdout else ""
+            if " on " not in line:
+                log.seek(0)
+                raise RecsysError(f"the server did not start: {log.read()[-500:]}")
+            yield line.split(" on ", 1)[1].split(",")[0], line
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+def _show(data: Dataset, until: int | None, address: str) -> None:
+    """Slates, with titles, of two users with a history and of a new one."""
+    events = data.events.before(until) if until else data.events
+    counts = np.bincount(events.user_num, minlength=len(data.users))[: len(data.users)]
+    by_activity = np.argsort(-counts, kind="stable")
+    active = int((counts > 0).sum())
+    regular, casual = int(by_activity[active // 20]), int(by_activity[active // 2])
+    titles = dict(zip(data.items.ids(np.arange(len(data.items))), data.catalogue.titles, strict=True))
+    for user, who in ((regular, "a regular"), (casual, "a casual shopper")):
+        latest = events.item_num[events.user_num == user][::-1]
+        seen = [titles[item] or item for item in data.items.ids(np.array(list(dict.fromkeys(latest.tolist()))[:3]))]
+        _print_slate(
+            f"{data.users.id(user)}, {who}, last seen: {', '.join(seen)}", _ask(address, data.users.id(user)), titles
+        )
+    _print_slate("somebody-new, whom the shop has never met", _ask(address, "somebody-new"), titles)
+    seed = data.items.id(int(np.bincount(events.item_num).argmax()))
+    answer = _ask(address, "somebody-new", "--seed", seed)
+    _print_slate(f"somebody-new, on the page of {titles[seed] or seed}", answer, titles)
+
+
+def _ask(address: str, user_id: str, *options: str) -> dict[str, Any]:
+    """What the server answers."""
+    command = [sys.executable, "-m", "recsys_server.ask", "--address", address, "--slate-size", str(SHOWN)]
+    done = subprocess.run([*command, *options, user_id], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    if done.returncode:
+        raise RecsysError(f"the server did not answer: {done.stderr.strip()}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _print_slate(head: str, answer: dict[str, Any], titles: dict[str, str]) -> None:
+    print(f"\n{head}  ({answer['served_from'].removeprefix('SERVED_FROM_').lower().replace('_', ' ')})")
+    for item in answer["items"]:
+        name = titles.get(item["item_id"]) or item["item_id"]
+        print(f"  {item['rank']:>2}  {name:<44} {', '.join(item['sources'])}", flush=True)
+
+
+def _wait() -> None:
+    """Until Ctrl-C."""
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        print("stopping")
