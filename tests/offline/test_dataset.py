@@ -1,6 +1,7 @@
 """Dataset directories, clean and dirty, as arrays."""
 
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,12 @@ def test_a_visit_is_a_users_session_or_else_a_users_day_in_utc(tmp_path):
     assert sorted({night, second[0], other, visit, stranger}) == [0, 1, 2, 3, 4]
 
 
+def test_in_a_static_set_an_event_without_session_is_in_none_of_the_sessions(tmp_path):
+    rows = ("u,a,view_item,s", "u,b,view_item,", "u,c,view_item,t")
+    data = dataset.read(write_csv(tmp_path, *rows, header="user_id,item_id,event_type,session_id"))
+    assert sorted(data.events.session_num) == [0, 1, 2]
+
+
 def test_each_row_is_counted_once_under_the_first_rule_that_drops_it(tmp_path):
     path = write_csv(
         tmp_path,
@@ -157,7 +164,10 @@ def test_a_set_without_times_is_static(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (("u,a,view_item,2024-01-01", "u,a,view_item,"), r"events.csv row 2: event_time is missing \(1 of 2 rows\); fill"),
+        (
+            ("u,a,view_item,2024-01-01", "u,a,view_item,"),
+            r"events.csv row 2: event_time is missing \(1 of 2 rows\); fill",
+        ),
         (("u,a,view_item,yesterday",), "events.csv row 1: event_time 'yesterday' is not a time; write ISO 8601"),
         (("u,a,view_item,2024-01-01", "u,a,clik,2024-01-01"), r"row 2: event_type 'clik' is not known \(1 rows\)"),
         (("u,a,serch,2024-01-01",), "did you mean 'search'"),
@@ -184,7 +194,7 @@ def test_the_row_of_a_problem_is_named_in_its_part(tmp_path):
     for part, word in enumerate(("view_item", "vew_item")):
         table = pa.table({"user_id": ["u", "u"], "item_id": ["a", "b"], "event_type": ["purchase", word]})
         pq.write_table(table, tmp_path / "events" / f"part-{part}.parquet")
-    with pytest.raises(DataError, match="events/part-1.parquet row 2: event_type 'vew_item'"):
+    with pytest.raises(DataError, match=r"events/part-1\.parquet row 2: event_type 'vew_item'"):
         dataset.read(tmp_path)
 
 
@@ -193,7 +203,7 @@ def test_a_damaged_parquet_file_is_refused_in_one_line(tmp_path):
     whole = (path / "events.parquet").read_bytes()
     for damage in (whole[:-9], whole[: len(whole) // 2], b"", whole.replace(b"PAR1", b"PAR2")):
         (path / "events.parquet").write_bytes(damage)
-        with pytest.raises(TableError, match="events.parquet: cannot be read") as refusal:
+        with pytest.raises(TableError, match=r"events\.parquet: cannot be read") as refusal:
             dataset.read(path)
         assert "\n" not in str(refusal.value)
 
@@ -228,7 +238,7 @@ def test_the_catalogue_stands_in_the_order_of_the_vocabulary_and_the_last_row_of
 def test_a_word_that_is_neither_true_nor_false_is_refused_with_its_row(tmp_path):
     write_csv(tmp_path, "u,b,view_item,2024-01-01")
     write_csv(tmp_path, "a,true", "b,maybe", header="item_id,available", name="items.csv")
-    with pytest.raises(DataError, match="items.csv row 2: available 'maybe' is neither true nor false"):
+    with pytest.raises(DataError, match=r"items\.csv row 2: available 'maybe' is neither true nor false"):
         dataset.read(tmp_path)
 
 
@@ -287,7 +297,12 @@ def test_every_event_keeps_its_user_item_and_time(tmp_path_factory, rows):
     stamps = pa.array(times, pa.timestamp("s", "UTC"))
     words = ["view_item"] * len(rows)
     write_parquet(
-        path, user_id=users, item_id=items, event_type=words, event_time=stamps, event_id=pa.array(event_ids, pa.string())
+        path,
+        user_id=users,
+        item_id=items,
+        event_type=words,
+        event_time=stamps,
+        event_id=pa.array(event_ids, pa.string()),
     )
     data = dataset.read(path)
     seen, expected = set(), []
@@ -302,19 +317,21 @@ def test_every_event_keeps_its_user_item_and_time(tmp_path_factory, rows):
 
 def test_a_killed_import_leaves_nothing_and_a_failed_one_the_earlier_dataset(tmp_path):
     out = tmp_path / "out"
-    child = os.fork()
-    if not child:
-        with directory.staged(out) as folder:
-            (folder / "events.parquet").write_bytes(b"half")
-            os._exit(0)  # as dead as by kill -9: no clean-up runs
-    os.waitpid(child, 0)
+    # As dead as by kill -9: no clean-up runs.
+    code = f"""
+import os, pathlib
+from recsys_offline import directory
+with directory.staged(pathlib.Path({str(out)!r})) as folder:
+    (folder / "events.parquet").write_bytes(b"half")
+    os._exit(9)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     assert not out.exists()
 
     events = pa.table({"user_id": ["u"], "item_id": ["a"], "event_type": ["view_item"]})
     directory.write(out, events)
-    with pytest.raises(ZeroDivisionError), directory.staged(out) as folder:
-        (folder / "events.parquet").write_bytes(b"half")
-        raise ZeroDivisionError
+    with pytest.raises(AttributeError):
+        directory.write(out, events, items="not a table")
     assert dataset.read(out).snapshot.rows == 1
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
 

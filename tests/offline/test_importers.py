@@ -58,8 +58,8 @@ def write_xlsx(path: Path, rows: list[list[str]]) -> None:
     with zipfile.ZipFile(path, "w") as book:
         book.writestr("_rels/.rels", link.format("officeDocument", "xl/workbook.xml"))
         book.writestr("xl/_rels/workbook.xml.rels", link.format("worksheet", "worksheets/sheet1.xml"))
-        names = f'<workbook {main} xmlns:r="{office}"><sheets><sheet name="Year" sheetId="1" r:id="r1"/></sheets></workbook>'
-        book.writestr("xl/workbook.xml", names)
+        names = '<sheets><sheet name="Year" sheetId="1" r:id="r1"/></sheets>'
+        book.writestr("xl/workbook.xml", f'<workbook {main} xmlns:r="{office}">{names}</workbook>')
         book.writestr("xl/worksheets/sheet1.xml", f"<worksheet {main}><sheetData>{sheet}</sheetData></worksheet>")
 
 
@@ -73,7 +73,9 @@ def retail_file(path: Path, kind: str) -> Path:
     if kind == "xlsx":
         rows = pyarrow.csv.read_csv(text, convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(LINES.split("\n", 1)[0].split(","), pa.string())))  # fmt: skip
-        write_xlsx(source, [rows.column_names, *([str(cell or "") for cell in row.values()] for row in rows.to_pylist())])
+        write_xlsx(
+            source, [rows.column_names, *([str(cell or "") for cell in row.values()] for row in rows.to_pylist())]
+        )
     return source
 
 
@@ -97,12 +99,8 @@ def test_online_retail_counts_its_dirt_and_keeps_the_rest(tmp_path, kind):
     basket = data.events.session_num.tolist()
     assert basket[0] == basket[1] != basket[2] == basket[3]
     assert data.events.time[0] == 1_291_191_960
-    assert data.catalogue.titles == ("", "LANTERN", "HEART")[:0] + ("", *data.catalogue.titles[1:])
-    assert dict(zip(data.items.ids(np.arange(3)), data.catalogue.titles, strict=True)) == {
-        "22728": "",
-        "71053": "LANTERN",
-        "85123A": "HEART",
-    }
+    assert data.items.array.tolist() == [b"22728", b"71053", b"85123A"]
+    assert data.catalogue.titles == ("", "LANTERN", "HEART")
     assert data.catalogue.price.tolist() == pytest.approx([5, 3.39, 2.55])
     users = pq.read_table(tmp_path / "out" / "users.parquet").to_pylist()
     assert users == [{"user_id": "12583", "country": "France"}, {"user_id": "17850", "country": "United Kingdom"}]
@@ -118,7 +116,10 @@ def test_online_retail_reads_the_spellings_of_its_second_edition_and_of_old_copi
     assert data.users.array.tolist() == [b"13085"]
     assert data.catalogue.titles == ("£ LIGHTS",)
     assert data.snapshot.end_time == "2009-12-31T07:46:00+00:00"
-    assert report.notes == ("read as Latin-1: the text is not UTF-8", "InvoiceDate read as %m/%d/%Y %H:%M, taken as UTC")
+    assert report.notes == (
+        "read as Latin-1: the text is not UTF-8",
+        "InvoiceDate read as %m/%d/%Y %H:%M, taken as UTC",
+    )
 
 
 def test_online_retail_twice_gives_the_same_bytes(tmp_path):
@@ -136,7 +137,7 @@ def test_a_file_that_is_not_online_retail_is_refused_with_the_nearest_column(tmp
     source.write_text("InvoiceNum,StockCode\n1,2\n")
     with pytest.raises(DataError, match="no column 'InvoiceNo'; nearest columns: InvoiceNum"):
         online_retail.run(source, tmp_path / "out")
-    with pytest.raises(DataError, match="gone.csv: no such file"):
+    with pytest.raises(DataError, match=r"gone\.csv: no such file"):
         online_retail.run(tmp_path / "gone.csv", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -216,8 +217,14 @@ def test_a_table_without_times_is_a_static_set_of_one_event_type(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"event_type": "did"}, r"log.csv row 1: did 'buy', 'look' is no event type \(2 rows\); --map buy=TYPE --map look"),
-        ({"event_type": "did", "mapping": {"buy": "purchase", "look": "see"}}, "'see' is not an event type; use one of"),
+        (
+            {"event_type": "did"},
+            r"log.csv row 1: did 'buy', 'look' is no event type \(2 rows\); --map buy=TYPE --map look",
+        ),
+        (
+            {"event_type": "did", "mapping": {"buy": "purchase", "look": "see"}},
+            "'see' is not an event type; use one of",
+        ),
         ({"as_type": "buy"}, "'buy' is not an event type"),
         ({"event_type": "don"}, "no column 'don'; nearest columns: .*did"),
         ({"as_type": "purchase", "event_time": "when"}, r"row 2: when is missing \(1 of 2 rows\)"),

@@ -1,0 +1,1 @@
+"""Benchmarks: each writes a file of figures that anybody can make again."""

@@ -1,0 +1,78 @@
+"""Fold-in: the user vector that ALS itself would give."""
+
+import builders
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import worlds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.als import Confidence, fold_in, fold_in_histories
+from recsys.config import AlsSection
+from recsys.interactions import Histories
+from recsys.types import SECONDS_PER_DAY, EventType
+from recsys_offline.openmp import ensure_openmp
+from recsys_offline.train import factorise
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 8), st.floats(0.1, 100), st.floats(0.01, 50))
+def test_fold_in_is_the_closed_form(seed, length, alpha, regularization):
+    random = np.random.default_rng(seed)
+    factors = random.normal(size=(12, 5))
+    items = random.choice(12, length, replace=False)
+    confidence = 1 + alpha * random.random(length)
+    # Hu, Koren and Volinsky 2008, equation 4, written out over the whole catalogue.
+    weight, preference = np.ones(12), np.zeros(12)
+    weight[items], preference[items] = confidence, 1
+    left = factors.T @ np.diag(weight) @ factors + regularization * np.eye(5)
+    expected = np.linalg.solve(left, factors.T @ (weight * preference))
+
+    gram = factors.T @ factors + regularization * np.eye(5)
+    vector = fold_in(factors.astype(np.float32), gram.astype(np.float32), items, confidence)
+    np.testing.assert_allclose(vector, expected, rtol=1e-2, atol=1e-4)
+    assert vector.dtype == np.float32
+
+
+def test_fold_in_is_what_implicit_recalculates():
+    ensure_openmp()
+    from implicit.als import AlternatingLeastSquares
+
+    random = np.random.default_rng(3)
+    matrix = sp.random_array((20, 15), density=0.3, rng=random, format="csr", dtype=np.float32)
+    matrix.data = 1 + 10 * matrix.data
+    model = AlternatingLeastSquares(factors=8, regularization=0.5, iterations=3, random_state=1, num_threads=1)
+    model.fit(sp.csr_matrix(matrix), show_progress=False)
+    factors = np.asarray(model.item_factors)
+    gram = factors.T @ factors + 0.5 * np.eye(8, dtype=np.float32)
+    theirs = model.recalculate_user(np.arange(20), sp.csr_matrix(matrix))
+    for user in range(20):
+        row = matrix[[user]]
+        np.testing.assert_allclose(fold_in(factors, gram, row.indices, row.data), theirs[user], rtol=1e-3, atol=1e-4)
+
+
+def test_a_history_folds_into_the_factor_that_training_stored_for_it():
+    shop = worlds.world()  # its histories hold refunds and searches, which say nothing about taste
+    shape = factorise.Shape(len(shop.users), len(shop.users) + worlds.ANONYMOUS, len(shop.items))
+    confidence = Confidence.of(worlds.WEIGHTS, 5.0, 30.0, shop.until)
+    section = AlsSection(factors=8, regularization=1.0, iterations=2)
+    factors = factorise.als(shop.events, shape, confidence, section, seed=1, threads=1)
+    histories = Histories.of(shop.events, shape.users, limit=1000)
+    folded = fold_in_histories(factors.item_factors, factors.gram, histories, confidence)
+    np.testing.assert_allclose(folded, factors.user_factors, rtol=1e-2, atol=1e-3)
+    assert not folded[-1].any()  # who never did anything has no taste
+
+
+def test_confidence_sums_weighted_events_halved_by_age():
+    confidence = Confidence.of({EventType.PURCHASE: 5.0}, 10.0, 7.0, until=70 * SECONDS_PER_DAY)
+    types = np.array([EventType.PURCHASE, EventType.PURCHASE, EventType.SEARCH], dtype=np.int8)
+    times = np.array([70, 63, 70]) * SECONDS_PER_DAY
+    assert confidence.excess(types, times) == pytest.approx([50, 25, 0])
+
+
+def test_a_user_who_only_gave_things_back_has_no_taste():
+    histories = Histories.of(builders.events((0, 1, EventType.REFUND, 5)), 1, limit=10)
+    factors = np.ones((3, 2), dtype=np.float32)
+    confidence = Confidence.of({EventType.PURCHASE: 5.0}, 10.0, 7.0, until=10)
+    assert not fold_in_histories(factors, np.eye(2, dtype=np.float32), histories, confidence).any()

@@ -1,0 +1,27 @@
+"""How much everybody acts on each item."""
+
+import builders
+import numpy as np
+import pytest
+
+from recsys.popularity import decay, decayed_counts, popular_order
+from recsys.types import SECONDS_PER_DAY, EventType
+
+DAY = SECONDS_PER_DAY
+
+
+def test_a_weight_halves_every_half_life_and_the_future_counts_as_now():
+    ages = np.array([0, 7 * DAY, 14 * DAY, -3 * DAY])
+    assert decay(ages, 7.0).tolist() == [1.0, 0.5, 0.25, 1.0]
+
+
+def test_counts_weigh_types_and_ages_and_know_items_without_events():
+    events = builders.events(
+        (0, 2, EventType.PURCHASE, 0),
+        (1, 0, EventType.VIEW_ITEM, 10 * DAY),
+        (1, 0, EventType.IMPRESSION, 10 * DAY),
+        (2, 0, EventType.VIEW_ITEM, 20 * DAY),
+    )
+    counts = decayed_counts(events, 4, {EventType.PURCHASE: 8.0, EventType.VIEW_ITEM: 1.0}, 20 * DAY, 10.0)
+    assert counts == pytest.approx([1.5, 0, 2, 0])
+    assert popular_order(counts).tolist() == [2, 0, 1, 3]  # ties by row
