@@ -63,7 +63,8 @@ def fold_in_histories(item_factors: Float32s, gram: Float32s, history: Histories
     vectors = np.zeros((len(history), item_factors.shape[1]), dtype=np.float32)
     excess = confidence.excess(history.event_type, history.time)
     for query in range(len(history)):
-        part = slice(history.indptr[query], history.indptr[query + 1])
+        part = np.arange(history.indptr[query], history.indptr[query + 1])
+        part = part[excess[part] > 0]  # as in fitting, a refund or a search is no preference
         item_num, inverse = np.unique(history.item_num[part], return_inverse=True)
         if len(item_num):
             summed = np.bincount(inverse, excess[part])

@@ -14,9 +14,9 @@ from recsys.types import EventType, ExcludePolicy, ServingParameters
 
 
 class Section(BaseModel):
-    """A table of a configuration file: typed, frozen, unknown keys refused."""
+    """A table of a configuration file: typed, frozen, unknown keys and infinite numbers (JSON has none) refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Section)

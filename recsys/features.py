@@ -16,7 +16,7 @@ from recsys.item_stats import ITEM_COLUMNS, KINDS, ItemStats
 from recsys.popularity import decay
 from recsys.queries import QueryBatch
 from recsys.sources import Candidates
-from recsys.types import SECONDS_PER_DAY, Array, EventType, Float32s, Float64s, Int64s
+from recsys.types import SECONDS_PER_DAY, Array, Bools, EventType, Float32s, Float64s, Int8s, Int64s
 
 KIND_COLUMNS = ("count", "decayed", "idle_days")
 CYCLE_COLUMNS = ("visits", "first_days", "interval_days", "due")
@@ -75,7 +75,8 @@ def _source_block(context: Context) -> Array:
     agree = np.isfinite(candidates.rank).sum(axis=1)
     rank = rank_within(candidates.query_num, context.blend, len(context.batch))
     discovery = context.batch.discovery[candidates.query_num]
-    return np.column_stack([per_source.reshape(len(candidates), -1), agree, context.blend, rank, discovery])
+    columns = per_source.reshape(len(candidates), 3 * per_source.shape[1])  # -1 could not tell where there are no rows
+    return np.column_stack([columns, agree, context.blend, rank, discovery])
 
 
 def rank_within(query_num: Array, score: Float32s, n_queries: int) -> Int64s:
@@ -103,9 +104,13 @@ def _pair_block(context: Context) -> Array:
     for types in KINDS.values():
         of_kind = np.isin(event_type, np.array(types, dtype=np.int8))
         columns += _recency(place[of_kind], age[of_kind], len(wanted))
-    target = event_type == EventType.PURCHASE
-    chosen = target if target.any() else np.ones(len(hit), dtype=bool)
+    chosen = _bought(context, event_type)
     return np.column_stack([*columns, *_cycle(place[chosen], age[chosen], session[chosen], len(wanted))])
+
+
+def _bought(context: Context, event_type: Int8s) -> Bools:
+    """bool[n]: which events are purchases; all of them in a shop that sells nothing."""
+    return event_type == EventType.PURCHASE if context.stats.has_purchases else np.ones(len(event_type), dtype=bool)
 
 
 def _recency(place: Int64s, age: Float64s, n: int) -> list[Array]:
@@ -139,7 +144,7 @@ def _user_block(context: Context) -> Array:
     row = history.row
     interactions, price = stats.column("item_interactions"), np.log1p(history.price)
     kinds = [np.isin(history.event_type, np.array(types, dtype=np.int8)) for types in KINDS.values()]
-    bought = kinds[-1] if kinds[-1].any() else np.ones(len(row), dtype=bool)
+    bought = _bought(context, history.event_type)
     priced = np.isfinite(price)
     visits, span, idle = _visits(batch, row[bought], history.session_num[bought], history.time[bought])
     items = _distinct(row[bought], history.item_num[bought], n)
@@ -173,7 +178,7 @@ def _visits(batch: QueryBatch, row: Array, session: Array, time: Int64s) -> tupl
 
 def _pair_code(item: Array, session: Array) -> Int64s:
     """One number for each pair of item and session."""
-    return item.astype(np.int64) << 32 | session.astype(np.int64)
+    return (item.astype(np.int64) << 32) + session  # a sum, as a new visit's number is negative
 
 
 def _distinct(row: Array, value: Array, n: int) -> Int64s:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -40,10 +40,15 @@ class ItemStats:
     Attributes:
         until: unix seconds; nothing from then on is in the statistics.
         values: float32[n_items, len(ITEM_COLUMNS)]; counts and prices as log(1 + x); NaN where nothing is known.
+        has_purchases: whether anything was ever bought; where nothing was, other interactions stand for purchases.
     """
 
     until: int
     values: Float32s
+    has_purchases: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "has_purchases", bool(self.column("item_purchase_all").any()))
 
     def column(self, name: str) -> Float32s:
         """float32[n_items]: one column."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +115,10 @@ def read(folder: Path) -> Manifest:
     Raises:
         BundleError: it is missing, damaged, or of another schema version.
     """
-    try:
+    with _reading(folder, MANIFEST):
         text = (folder / MANIFEST).read_bytes()
+    with _reading(folder, SEAL):
         seal = (folder / SEAL).read_bytes()
-    except OSError as error:
-        raise BundleError(f"bundle {folder.name}: cannot read {Path(error.filename).name}: {error.strerror}") from error
     if seal != _seal(text).encode():
         raise BundleError(f"bundle {folder.name}: {MANIFEST} or {SEAL} is damaged; publish it again or roll back")
     manifest = json.loads(text)
@@ -141,11 +142,22 @@ def verify(folder: Path) -> Manifest:
         what = "is missing" if name in manifest.files else "does not belong to it"
         raise BundleError(f"bundle {folder.name}: {name} {what}; publish it again or roll back")
     for name, entry in manifest.files.items():
-        if file_entry(folder / name) != entry:
+        with _reading(folder, name):
+            found = file_entry(folder / name)
+        if found != entry:
             raise BundleError(f"bundle {folder.name}: {name} is damaged; publish it again or roll back")
     if folder.name != manifest.bundle_id or not manifest.bundle_id.endswith(manifest.content_hash()[:12]):
         raise BundleError(f"bundle {folder.name}: its directory and its manifest name different bundles")
     return manifest
+
+
+@contextmanager
+def _reading(folder: Path, name: str) -> Iterator[None]:
+    """A file that cannot be read is a BundleError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(f"bundle {folder.name}: cannot read {name}: {error.strerror}") from error
 
 
 def _seal(text: bytes) -> str:

@@ -68,8 +68,8 @@ def exclusions(
         n_items: size of the catalogue.
         further: items that each query itself excludes.
     """
-    purchased = np.array([policy == ExcludePolicy.PURCHASED for policy in policies])
-    seen = np.array([policy == ExcludePolicy.SEEN for policy in policies])
+    purchased = np.array([policy == ExcludePolicy.PURCHASED for policy in policies], dtype=bool)
+    seen = np.array([policy == ExcludePolicy.SEEN for policy in policies], dtype=bool)
     row = history.row
     out = seen[row] | (purchased[row] & (history.event_type == EventType.PURCHASE))
     parts = [row[out].astype(np.int64) * n_items + history.item_num[out]]

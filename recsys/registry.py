@@ -59,7 +59,7 @@ class Registry:
         found = bundle_id or self.live()
         if found is None:
             raise RegistryError(f"{self.root}: no bundle is published here; run recsys train first")
-        if "/" in found or not self.path(found).is_dir():
+        if found not in self.bundle_ids():
             known = ", ".join(self.bundle_ids()) or "none"
             raise RegistryError(f"{self.root}: no bundle {found!r}; there are: {known}")
         return found
@@ -72,7 +72,11 @@ class Registry:
         """
         bundle = self.find(bundle_id)
         with self.lock():
-            before = [served for served in self._served() if served != bundle]
+            try:
+                served = self._served()
+            except RegistryError:  # promoting is how a damaged alias is mended; what it remembered is lost
+                served = []
+            before = [one for one in served if one != bundle]
             self._point([bundle, *before][:KEPT_BEFORE])
 
     def rollback(self) -> str:
@@ -99,12 +103,15 @@ class Registry:
     def _served(self) -> list[str]:
         """The live bundle, then those before it."""
         try:
-            served = json.loads((self.root / "live.json").read_text(encoding="utf-8"))
-            return [served["bundle_id"], *served["before"]]
+            alias = json.loads((self.root / "live.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RegistryError(f"{self.root}/live.json cannot be read; promote a bundle to write it anew") from error
+        except (OSError, ValueError):
+            alias = None
+        match alias:
+            case {"bundle_id": str(live), "before": [*before]} if all(isinstance(one, str) for one in before):
+                return [live, *before]
+        raise RegistryError(f"{self.root}/live.json cannot be read; promote a bundle to write it anew")
 
     def _point(self, served: list[str]) -> None:
         """Replace the alias."""

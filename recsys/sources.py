@@ -17,6 +17,8 @@ from recsys.types import Array, Bools, Float32s, Float64s, Int32s, Int64s
 
 SCALE_RANK = 20
 """A source's scores are divided by the score at this rank, so that sources compare."""
+LEAST_SCALE = 1e-6
+"""Share of the best score below which a score is a rounding error, and no scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,11 @@ def _keys(batch: QueryBatch, proposal: Proposal) -> tuple[Int64s, Int64s]:
 
 
 def _scale(proposal: Proposal) -> Float32s:
-    """float32[q]: the score at rank 20, or the last one; 1 where there is no positive one."""
+    """float32[q]: the score at rank 20, or the last one; 1 where that is nothing next to the best one."""
     last = np.minimum((proposal.item_num >= 0).sum(axis=1), SCALE_RANK) - 1
     score = proposal.score[np.arange(len(last)), np.maximum(last, 0)]
-    return np.where((last >= 0) & (score > 0), score, 1.0).astype(np.float32)
+    usable = (last >= 0) & (score > 0) & (score >= LEAST_SCALE * proposal.score[:, 0])
+    return np.where(usable, score, 1.0).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,8 @@ class Vocabulary:
         """Rows of many ids: int32[n], -1 where unknown."""
         if len(self._ids) == 0 or len(ids) == 0:
             return np.full(len(ids), UNKNOWN, dtype=np.int32)
-        keys = np.array([text.encode() for text in ids])
+        # numpy drops trailing NULs, which no id has.
+        keys = np.array([b"" if text.endswith("\0") else text.encode() for text in ids])
         wanted = keys.astype(self._ids.dtype)
         rows = np.minimum(self._ids.searchsorted(wanted), len(self._ids) - 1)
         known = (self._ids[rows] == keys) & (keys != b"")

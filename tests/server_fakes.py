@@ -160,5 +160,5 @@ async def refused(call: object) -> Details:
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Wait for something that must happen soon."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for knows no event
             await asyncio.sleep(0.005)

@@ -125,7 +125,9 @@ def snapshot(shop: World, until: int | None = None, factors: int = 6) -> Snapsho
 def als_source(matrix: sp.csr_array, histories: Histories, confidence: Confidence, factors: int) -> AlsSource:
     """Item factors by singular value decomposition; user factors folded in, as ALS would leave them."""
     _, size, right = np.linalg.svd(matrix.toarray(), full_matrices=False)
-    item_factors = np.ascontiguousarray((right[:factors] * np.sqrt(size[:factors, None])).T, dtype=np.float32)
+    # A little noise, so that no two items tie: FAISS leaves open which of them comes first.
+    noise = 0.01 * np.random.default_rng(0).normal(size=(matrix.shape[1], factors))
+    item_factors = ((right[:factors] * np.sqrt(size[:factors, None])).T + noise).astype(np.float32)
     gram = item_factors.T @ item_factors + np.eye(factors, dtype=np.float32)
     user_factors = fold_in_histories(item_factors, gram, histories, confidence)
     return AlsSource(item_factors, user_factors, gram, confidence, ItemIndex.exact(item_factors))
@@ -136,7 +138,7 @@ def cosine(matrix: sp.csr_array, neighbours: int) -> sp.csr_array:
     dense = matrix.toarray()
     near = dense.T @ dense / np.maximum(np.outer(*[np.linalg.norm(dense, axis=0)] * 2), 1)
     np.fill_diagonal(near, 0)
-    weakest = np.sort(near, axis=1)[:, -neighbours, None]
+    weakest = np.sort(near, axis=1)[:, -neighbours:][:, :1]
     return sp.csr_array(np.where(near >= weakest, near, 0).astype(np.float32))
 
 

@@ -41,13 +41,16 @@ def read_user_ids(path: Path) -> list[str]:
     """The users of a file, each once, in order: a column ``user_id`` of csv or parquet, or a plain line each.
 
     Raises:
-        DataError: the file holds no users.
+        DataError: the file holds no users, or is not text.
     """
     if path.suffix == ".parquet":
         ids = [str(value) for value in Table.at(path).column("user_id").to_pylist() if value is not None]
     else:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = [line for line in csv.reader(file) if line]
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                lines = [line for line in csv.reader(file) if line]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{path}: not a text file of users ({error}); save it as UTF-8") from error
         named = bool(lines) and "user_id" in lines[0]
         column = lines[0].index("user_id") if named else 0
         ids = [line[column] for line in lines[1 if named else 0 :] if len(line) > column]

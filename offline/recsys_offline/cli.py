@@ -28,6 +28,8 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 bad data or a failed job, 2 wrong use, 130 interrupted."""
     arguments = build_parser().parse_args(argv)
+    # Threads that wait must sleep: beside other work, spinning ones make a short training ten times longer.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         return _run(arguments)
     except RecsysError as error:
@@ -178,8 +180,8 @@ def _positive(text: str) -> int:
 
 def _mapping(text: str) -> tuple[str, str]:
     old, equals, new = text.rpartition("=")
-    if not (old and equals and new in TYPES):
-        raise argparse.ArgumentTypeError(f"{text!r} is not OLD=TYPE with a type of {', '.join(TYPES)}")
+    if not (old and equals and new in {*TYPES, "drop"}):
+        raise argparse.ArgumentTypeError(f"{text!r} is not OLD=TYPE; TYPE is one of {', '.join(TYPES)} or drop")
     return old, new
 
 

@@ -22,6 +22,7 @@ from recsys_offline.train.steps import Steps
 
 def train_bundle(path: Path, registry: Registry, until: int | None, parameters: Config) -> str:
     """Train on a dataset and publish the bundle; returns its id."""
+    registry.staging.mkdir(parents=True, exist_ok=True)  # a place that cannot be written shows now, not hours later
     steps = Steps(training.N_STEPS + 2 * parameters.split.cuts + 2)
     try:
         with steps("Read the dataset"):

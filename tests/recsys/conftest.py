@@ -1,8 +1,8 @@
 """One shop and its recommender, which no test can change."""
 
 import pytest
-import worlds
 
+import worlds
 from recsys.recommender import Recommender
 
 

@@ -1,13 +1,14 @@
 """Fold-in: the user vector that ALS itself would give."""
 
-import builders
 import numpy as np
 import pytest
 import scipy.sparse as sp
-import worlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
+import builders
+import worlds
 from recsys.als import Confidence, fold_in, fold_in_histories
 from recsys.config import AlsSection
 from recsys.interactions import Histories
@@ -42,8 +43,9 @@ def test_fold_in_is_what_implicit_recalculates():
     random = np.random.default_rng(3)
     matrix = sp.random_array((20, 15), density=0.3, rng=random, format="csr", dtype=np.float32)
     matrix.data = 1 + 10 * matrix.data
-    model = AlternatingLeastSquares(factors=8, regularization=0.5, iterations=3, random_state=1, num_threads=1)
-    model.fit(sp.csr_matrix(matrix), show_progress=False)
+    with threadpool_limits(1, user_api="blas"):
+        model = AlternatingLeastSquares(factors=8, regularization=0.5, iterations=3, random_state=1, num_threads=1)
+        model.fit(sp.csr_matrix(matrix), show_progress=False)
     factors = np.asarray(model.item_factors)
     gram = factors.T @ factors + 0.5 * np.eye(8, dtype=np.float32)
     theirs = model.recalculate_user(np.arange(20), sp.csr_matrix(matrix))

@@ -1,10 +1,10 @@
 """Events as columns, and the histories cut from them."""
 
-import builders
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import builders
 from recsys.interactions import NEW_SESSION, Histories
 from recsys.types import EventType
 
@@ -32,7 +32,7 @@ def test_windows_of_time_take_their_start_and_leave_their_end(drawn, start, stop
 
 @settings(max_examples=60, deadline=None)
 @given(rows, st.integers(1, 4))
-def test_a_history_holds_the_newest_events_newest_first_without_impressions_and_without_anonymous_sessions(drawn, limit):
+def test_a_history_holds_the_newest_events_newest_first_and_neither_impressions_nor_anonymous_sessions(drawn, limit):
     histories = Histories.of(builders.events(*drawn), USERS, limit)
     for user, history in enumerate(listed(histories)):
         own = [row[1:] for row in drawn if row[0] == user and row[2] != SEEN]

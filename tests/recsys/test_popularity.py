@@ -1,9 +1,9 @@
 """How much everybody acts on each item."""
 
-import builders
 import numpy as np
 import pytest
 
+import builders
 from recsys.popularity import decay, decayed_counts, popular_order
 from recsys.types import SECONDS_PER_DAY, EventType
 

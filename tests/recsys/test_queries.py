@@ -1,10 +1,10 @@
 """What is kept out of a slate."""
 
-import builders
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import builders
 from recsys.interactions import Histories
 from recsys.queries import contains, exclusions, for_users
 from recsys.types import EventType, ExcludePolicy

@@ -1,7 +1,7 @@
 """Ids to rows and back."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recsys.vocabulary import MAX_ID_BYTES, Vocabulary
@@ -12,6 +12,7 @@ asked = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)  # empty, 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(ids), st.lists(asked))
+@example(["a"], ["a\0", "aa", ""])
 def test_known_ids_go_to_their_row_and_back_and_all_others_are_unknown(known, others):
     vocabulary = Vocabulary.of(known)
     assert len(vocabulary) == len(set(known))
@@ -22,6 +23,7 @@ def test_known_ids_go_to_their_row_and_back_and_all_others_are_unknown(known, ot
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(ids), st.lists(asked))
+@example(["a"], ["a\0", "\0"])
 def test_many_look_ups_at_once_are_the_single_ones(known, others):
     vocabulary = Vocabulary.of(known)
     wanted = known + others

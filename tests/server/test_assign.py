@@ -1,15 +1,14 @@
 """Experiments: assignments over the wire, and variants that shape slates."""
 
 import asyncio
-import os
 
 import pytest
-from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
 
 from recsys import experiments
 from recsys.errors import ConfigError
 from recsys.v1 import experiment_service_pb2 as assign_pb
 from recsys.v1 import recommendation_service_pb2 as pb
+from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
 
 FILE = """
 [[experiments]]
@@ -124,6 +123,8 @@ async def test_an_anonymous_visitor_is_in_no_experiment(file):
 
 
 async def test_a_changed_file_holds_without_a_restart_and_a_bad_one_changes_nothing(file, caplog):
+    caplog.set_level("INFO")
+
     async def names():
         response = await client.assign(assign_pb.AssignVariantsRequest(unit_id="u"))
         return [one.experiment for one in response.assignments]
@@ -156,4 +157,4 @@ def replace(path, text):
     """As an editor or a deployment does it: another file of the same name."""
     fresh = path.with_suffix(".new")
     fresh.write_text(text)
-    os.replace(fresh, path)
+    fresh.replace(path)

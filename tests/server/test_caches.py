@@ -4,11 +4,11 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from server_fakes import FakeRecommender, FakeRegistry, serving, settings, until
 
 from recsys.types import ExcludePolicy, Query, ServingParameters
 from recsys.v1 import recommendation_service_pb2 as pb
 from recsys_server.cache import POPULAR_DEPTH, PopularCache, UserCache, user_key
+from server_fakes import FakeRecommender, FakeRegistry, serving, settings, until
 
 QUERY = Query("u", 10, 0, ("s",), ("x",))
 

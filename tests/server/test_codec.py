@@ -51,8 +51,7 @@ def test_a_damaged_request_is_a_query_or_refused(request, place, damage):
 def test_a_query_is_within_every_limit_or_the_request_is_refused(request):
     try:
         asked, assignments = query(request.SerializeToString())
-    except InvalidRequestError as error:
-        assert error.violations
+    except InvalidRequestError:
         return
     assert 1 <= asked.slate_size <= 500
     assert request.slate_size >= 0

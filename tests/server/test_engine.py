@@ -4,11 +4,11 @@ import asyncio
 import time
 
 import pytest
-from server_fakes import FakeRecommender, until
 
 from recsys.types import Query
 from recsys_server.engine import Engine
 from recsys_server.errors import DeadlineError, DrainingError, EngineError
+from server_fakes import FakeRecommender, until
 
 LATER = float("inf")
 

@@ -4,9 +4,9 @@ import asyncio
 import time
 
 import pytest
-from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
 
 from recsys.v1 import recommendation_service_pb2 as pb
+from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
 
 
 def item_ids(response: pb.RecommendResponse) -> list[str]:
@@ -64,7 +64,8 @@ async def test_a_placement_has_its_own_size_and_policy_and_an_unknown_one_the_de
 
 async def test_the_requests_exclude_policy_wins_over_the_placements():
     recommender = FakeRecommender()
-    async with serving(FakeRegistry(recommender)) as client:
+    options = settings({"placements": {"default": {"exclude_policy": "purchased"}}})
+    async with serving(FakeRegistry(recommender), options) as client:
         await client.recommend(pb.RecommendRequest(user_id="known", exclude_policy=pb.EXCLUDE_POLICY_SEEN))
         await client.recommend(pb.RecommendRequest(user_id="known"))
     assert [batch[0].parameters.exclude_policy for batch in recommender.batches] == ["seen", "purchased"]

@@ -6,12 +6,12 @@ import logging
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
 
 from recsys.errors import BundleError
 from recsys.v1 import recommendation_service_pb2 as pb
 from recsys_server import models
 from recsys_server.logs import JsonFormatter
+from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
 
 REQUEST = pb.RecommendRequest(user_id="known")
 

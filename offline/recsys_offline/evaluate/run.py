@@ -48,6 +48,8 @@ class Holdout:
 def evaluate(dataset: Dataset, recommender: Recommender, contents: Manifest, start: int | None) -> Report:
     """The report of a bundle on the events from ``start`` (unix seconds; None: the end of the bundle's data).
 
+    A mode in which nobody has anything to find is left out.
+
     Raises:
         DataError: the dataset has no times, or no target events of known users after the start.
     """
@@ -56,6 +58,8 @@ def evaluate(dataset: Dataset, recommender: Recommender, contents: Manifest, sta
     held = _holdout(dataset, recommender, future)
     if not len(held.user_num):
         raise DataError(f"{dataset.path}: nobody whom the bundle knows acts after its end; give a later dataset")
+    policies = dict(zip(MODES, training_set.modes(_targets(contents)), strict=True))
+    truths = {name: _truth(recommender, held, policy) for name, policy in policies.items()}
     return {
         "bundle_id": contents.bundle_id,
         "from_time": str(np.datetime64(begin, "s")),
@@ -65,8 +69,7 @@ def evaluate(dataset: Dataset, recommender: Recommender, contents: Manifest, sta
         "new_users_left_out": held.new_users,
         "second_stage": contents.has_ranker,
         "modes": {
-            name: _mode(recommender, held, policy, contents)
-            for name, policy in zip(MODES, training_set.modes(_targets(contents)), strict=True)
+            name: _mode(recommender, truth, policies[name], contents) for name, truth in truths.items() if len(truth)
         },
     }
 
@@ -123,15 +126,14 @@ def _holdout(dataset: Dataset, recommender: Recommender, future: Events) -> Hold
     )
 
 
-def _mode(recommender: Recommender, held: Holdout, policy: ExcludePolicy, contents: Manifest) -> dict[str, Any]:
+def _mode(recommender: Recommender, truth: Truth, policy: ExcludePolicy, contents: Manifest) -> dict[str, Any]:
     """One mode's table: every contender, every metric, every cut-off."""
-    truth = _truth(recommender, held, policy)
     rows: dict[str, Any] = {}
     ndcg: dict[str, Float64s] = {}
     k_of_source = contents.parameters["retrieval"]["candidates_per_source"]
     for name, slates_of in contenders(recommender, k_of_source).items():
         parts = [slates_of(batch, CUTOFFS[-1]) for batch in batches(recommender, truth.user_num, policy)]
-        slates = np.concatenate(parts) if parts else np.zeros((0, CUTOFFS[-1]), dtype=np.int32)
+        slates = np.concatenate(parts)
         values = {k: per_user(truth, slates, k) for k in CUTOFFS}
         rows[name] = {
             str(k): {metric: round(float(values[k][metric].mean()), 6) for metric in METRICS}

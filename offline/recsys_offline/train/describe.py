@@ -49,7 +49,7 @@ def describe(
         created_time=created_time,
         until=trained.until,
         horizon_seconds=trained.horizon_seconds,
-        has_times=trained.until > 0,
+        has_times=trained.until != 0,
         data=data,
         parameters=config.model_dump(mode="json"),
         targets=tuple(target.word for target in trained.targets),

@@ -16,6 +16,7 @@ from recsys.recommender import Model
 from recsys.snapshot import Snapshot
 from recsys.splits import Window
 from recsys.types import SECONDS_PER_DAY, EventType, Float32s, Float64s
+from recsys_offline.as_of import as_of
 from recsys_offline.dataset import Dataset
 from recsys_offline.train import blending, snapshots, training_set
 from recsys_offline.train.factorise import Shape
@@ -98,7 +99,13 @@ class Learned:
 
 
 def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> Trained:
-    """A model of all events before ``until`` (unix seconds; None: all there are)."""
+    """A model of all events before ``until`` (unix seconds; None: all there are).
+
+    Raises:
+        DataError: there is no event before ``until``.
+    """
+    if until is not None and dataset.has_times:
+        dataset = as_of(dataset, until)
     job = prepare(dataset, until, config)
     horizon = config.split.horizon_days or splits.horizon_days(job.events, job.targets, config.split.cuts)
     windows = (
@@ -125,8 +132,6 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
 def prepare(dataset: Dataset, until: int | None, config: Config) -> Job:
     """The events to train on, and their facts."""
     events = dataset.events
-    if until is not None and dataset.has_times:
-        events = events.before(until)
     end = (until if until is not None else int(events.time[-1]) + 1) if dataset.has_times else 0
     rows = max(len(dataset.users), int(events.user_num.max()) + 1)
     shape = Shape(len(dataset.users), rows, len(dataset.items))

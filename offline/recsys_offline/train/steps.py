@@ -19,12 +19,12 @@ class Steps:
 
     Args:
         total: how many there will be.
-        stream: where progress goes.
+        stream: where progress goes; stderr for None.
     """
 
-    def __init__(self, total: int, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
-        self._bar = tqdm(total=total, file=stream, disable=not stream.isatty(), leave=False, unit="step")
+    def __init__(self, total: int, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._bar = tqdm(total=total, file=self._stream, disable=not self._stream.isatty(), leave=False, unit="step")
         self.done: list[Step] = []
 
     @contextmanager

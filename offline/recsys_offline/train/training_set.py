@@ -25,7 +25,7 @@ def modes(targets: tuple[EventType, ...]) -> tuple[ExcludePolicy, ExcludePolicy]
 
     What is new follows from what the ranker predicts: where the shop has no purchases, it is what was never touched.
     """
-    return ExcludePolicy.NONE, ExcludePolicy.PURCHASED if EventType.PURCHASE in targets else ExcludePolicy.SEEN
+    return ExcludePolicy.NONE, ExcludePolicy.PURCHASED if targets == (EventType.PURCHASE,) else ExcludePolicy.SEEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def window_truth(window: Window, n_users: int, n_items: int, limit: int, seed: i
     future = future.where(known[future.user_num])
     users = np.unique(future.user_num)
     if len(users) > limit:
-        users = np.sort(np.random.default_rng([seed, window.now]).choice(users, limit, replace=False))
+        users = np.sort(np.random.default_rng([seed, abs(window.now)]).choice(users, limit, replace=False))
         future = future.where(np.isin(future.user_num, users))
     return Truth.of(future.user_num, future.item_num, n_items)
 
@@ -85,7 +85,7 @@ def build(
     snapshot: Snapshot, truth: Truth, now: int, policies: tuple[ExcludePolicy, ...], blend: Float32s, config: Config
 ) -> TrainingSet:
     """One window's part of the training set, for all modes."""
-    random = np.random.default_rng([config.train.seed, now])
+    random = np.random.default_rng([config.train.seed, abs(now)])
     negatives = config.ranker.negatives
     parts: list[TrainingSet] = []
     for policy in policies:
