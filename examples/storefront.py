@@ -16,7 +16,8 @@ import grpc
 from recsys.v1 import recommendation_service_pb2 as pb
 from recsys.v1 import recommendation_service_pb2_grpc
 
-# Time limit and retries, on UNAVAILABLE only: the server refused before it did any work.
+# Retries, on UNAVAILABLE only: the server refused before it did any work. Its timeout is a backstop for calls that name
+# no deadline; gRPC's C core, and so Python, lets it expire up to a second early (grpc/grpc#34547), hence not below 2 s.
 SERVICE_CONFIG = Path(__file__).with_name("service_config.json")
 
 # What the shop shows when there is no answer in time, such as last week's bestsellers from its own database.
@@ -52,6 +53,13 @@ class Recommendations:
         )
         self._stub = recommendation_service_pb2_grpc.RecommendationServiceStub(self._channel)
 
+    def connect(self, seconds: float) -> None:
+        """Call it when the process starts, so that no page waits for the connection."""
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout=seconds)
+        except grpc.FutureTimeoutError:
+            log.warning("no connection yet; the channel keeps trying")
+
     def slot(self, user_id: str, seen_now: Sequence[str], size: int) -> Slot:
         """The items for a slot. Never raises: a page without recommendations is worse than one with bestsellers.
 
@@ -81,7 +89,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=10)
     options = parser.parse_args()
     logging.basicConfig(format="%(levelname)s %(message)s")
-    slot = Recommendations(options.address).slot(options.user, options.seen_now, options.size)
+    recommendations = Recommendations(options.address)
+    recommendations.connect(seconds=2)
+    slot = recommendations.slot(options.user, options.seen_now, options.size)
     for rank, item_id in enumerate(slot.item_ids, start=1):
         print(f"{rank:>3}  {item_id}")
     print(f"recommendation_id: {slot.recommendation_id or '(bestsellers)'}")

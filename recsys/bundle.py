@@ -118,6 +118,7 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
         case AlsSource(item_factors, user_factors, gram, confidence, index):
             arrays: dict[str, Array] = {"item_factors": item_factors, "user_factors": user_factors, "gram": gram}
             return arrays, {
+                "kind": "als",
                 "weights": confidence.weights.tolist(),
                 "alpha": confidence.alpha,
                 "half_life_days": confidence.half_life_days,
@@ -126,11 +127,11 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
             }
         case SimilaritySource(neighbours, weights, half_life_days):
             arrays = {"indptr": neighbours.indptr, "indices": neighbours.indices, "data": neighbours.data}
-            return arrays, {"weights": weights.tolist(), "half_life_days": half_life_days}
+            return arrays, {"kind": "neighbours", "weights": weights.tolist(), "half_life_days": half_life_days}
         case RepeatsSource(types, half_life_days):
-            return {}, {"types": types.tolist(), "half_life_days": half_life_days}
+            return {}, {"kind": "repeats", "types": types.tolist(), "half_life_days": half_life_days}
         case PopularitySource(popularity):
-            return {"score": popularity}, {}
+            return {"score": popularity}, {"kind": "popularity"}
     raise TypeError(f"no file format for {source.name}")
 
 
@@ -143,17 +144,17 @@ def _source(folder: Path, name: str, parameters: dict[str, Any]) -> CandidateSou
     given: dict[str, Any] = {
         key: np.array(value) if isinstance(value, list) else value for key, value in parameters.items()
     }
-    match name:
+    match given.pop("kind"):
         case "als":
             index = ItemIndex.read(folder / INDEX, IndexChoice(**given.pop("index")))
             factors = (array("item_factors"), array("user_factors"), array("gram"))
             return AlsSource(*factors, Confidence(**given), index)
-        case "item_similarity":
+        case "neighbours":
             rows = len(array("indptr")) - 1
             stored = (array("data"), array("indices"), array("indptr"))
-            return SimilaritySource(sp.csr_array(stored, shape=(rows, rows)), **given)
+            return SimilaritySource(sp.csr_array(stored, shape=(rows, rows)), **given, name=name)
         case "repeats":
-            return RepeatsSource(**given)
+            return RepeatsSource(**given, name=name)
         case "popularity":
             return PopularitySource.of(array("score"))
     raise BundleError(f"bundle {folder.name}: unknown source {name!r}; it was made by a newer version")

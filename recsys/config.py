@@ -48,44 +48,59 @@ class SplitSection(Section):
     """Windows of time from which the ranker learns."""
 
     horizon_days: float = Field(0.0, ge=0)
-    cuts: int = Field(3, ge=2, le=12)
+    cuts: int = Field(0, ge=0, le=12)
     max_groups: int = Field(30_000, ge=100)
 
 
 class AlsSection(Section):
     """Matrix factorisation."""
 
-    factors: int = Field(64, ge=8, le=1024)
-    regularization: float = Field(10.0, gt=0)
-    alpha: float = Field(10.0, gt=0)
+    factors: int = Field(0, ge=0, le=1024)
+    regularization: float = Field(0.0, ge=0)
+    alpha: float = Field(0.0, ge=0)
     iterations: int = Field(10, ge=1)
-    half_life_days: float = Field(90.0, gt=0)
+    half_life_days: float = Field(0.0, ge=0)
 
 
 class ItemSimilaritySection(Section):
-    """Items that the same users act on."""
+    """Items that the same users, or the same visits, act on."""
 
-    neighbours: int = Field(100, ge=1)
+    neighbours: int = Field(200, ge=1)
     shrinkage: float = Field(10.0, ge=0)
-    half_life_days: float = Field(30.0, gt=0)
+    half_life_days: float = Field(0.0, ge=0)
+    history_half_life_days: float = Field(0.0, ge=0)
+
+
+class ItemModelSection(Section):
+    """A learnt item-item model: EASE for small catalogues, GF-CF for middle ones."""
+
+    ease_items: int = Field(6_000, ge=0)
+    gf_cf_items: int = Field(60_000, ge=0)
+    neighbours: int = Field(300, ge=1)
+    regularization: float = Field(0.0, ge=0)
+    dimensions: int = Field(256, ge=8)
+    share: float = Field(0.3, ge=0)
+    half_life_days: float = Field(0.0, ge=0)
+    history_half_life_days: float = Field(0.0, ge=0)
 
 
 class PopularitySection(Section):
     """What everybody acts on."""
 
-    half_life_days: float = Field(14.0, gt=0)
+    half_life_days: float = Field(0.0, ge=0)
 
 
 class RepeatsSection(Section):
     """What the user acts on again."""
 
-    half_life_days: float = Field(180.0, gt=0)
+    half_life_days: float = Field(0.0, ge=0)
 
 
 class RetrievalSection(Section):
     """How many candidates each source proposes."""
 
-    candidates_per_source: int = Field(50, ge=1, le=1000)
+    candidates_per_source: int = Field(100, ge=1, le=1000)
+    candidates: int = Field(220, ge=1, le=5000)
 
 
 class RankerSection(Section):
@@ -137,6 +152,7 @@ class Config(Section):
     split: SplitSection = SplitSection()
     als: AlsSection = AlsSection()
     item_similarity: ItemSimilaritySection = ItemSimilaritySection()
+    item_model: ItemModelSection = ItemModelSection()
     popularity: PopularitySection = PopularitySection()
     repeats: RepeatsSection = RepeatsSection()
     retrieval: RetrievalSection = RetrievalSection()
@@ -156,6 +172,7 @@ class Config(Section):
             exclude_policy=section.exclude_policy,
             use_ranker=section.use_ranker,
             candidates_per_source=self.retrieval.candidates_per_source,
+            candidates=self.retrieval.candidates,
         )
 
 

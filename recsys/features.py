@@ -15,7 +15,7 @@ import numpy as np
 from recsys.item_stats import ITEM_COLUMNS, KINDS, ItemStats
 from recsys.popularity import decay
 from recsys.queries import QueryBatch
-from recsys.sources import Candidates
+from recsys.sources import Candidates, rank_within
 from recsys.types import SECONDS_PER_DAY, Array, Bools, EventType, Float32s, Float64s, Int8s, Int64s
 
 KIND_COLUMNS = ("count", "decayed", "idle_days")
@@ -77,15 +77,6 @@ def _source_block(context: Context) -> Array:
     discovery = context.batch.discovery[candidates.query_num]
     columns = per_source.reshape(len(candidates), 3 * per_source.shape[1])  # -1 could not tell where there are no rows
     return np.column_stack([columns, agree, context.blend, rank, discovery])
-
-
-def rank_within(query_num: Array, score: Float32s, n_queries: int) -> Int64s:
-    """int64[n]: 1-based place of each score among those of its query (which stand together)."""
-    order = np.lexsort((-score, query_num))
-    start = np.searchsorted(query_num, np.arange(n_queries))
-    rank = np.empty(len(score), dtype=np.int64)
-    rank[order] = np.arange(len(score)) - start[query_num[order]] + 1
-    return rank
 
 
 def _pair_block(context: Context) -> Array:

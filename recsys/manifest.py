@@ -63,7 +63,8 @@ class Manifest(Section):
         blend: weights of the sources, rebuy allowed and discovery.
         has_ranker: whether there is a second stage.
         feature_hash: of the ranker's columns.
-        metrics: from the last window before the end, each with an interval.
+        metrics: from the newest window before the end, with an interval of the gain.
+        choices: each source and what training chose for it, in words.
         steps: seconds and memory of training.
         libraries: versions.
         golden: queries with their answers.
@@ -84,6 +85,7 @@ class Manifest(Section):
     has_ranker: bool
     feature_hash: str
     metrics: dict[str, Any]
+    choices: tuple[str, ...]
     steps: tuple[Step, ...]
     libraries: dict[str, str]
     golden: tuple[GoldenAnswer, ...]

@@ -44,6 +44,12 @@ class Truth:
         indptr = self.indptr[start : stop + 1] - first
         return Truth(self.user_num[start:stop], indptr, self.item_num[first:last], self.n_items)
 
+    def without(self, excluded: Int64s) -> Truth:
+        """The rest of the truth when some keys cannot be found; ``user_num`` of it is the row in this truth."""
+        kept = ~np.isin(self.keys, excluded)
+        rows = np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.indptr))
+        return Truth.of(rows[kept], self.item_num[kept], self.n_items)
+
     def thinned(self, limit: int) -> Truth:
         """At most ``limit`` users, evenly spread over the rows."""
         if len(self) <= limit:

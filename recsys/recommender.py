@@ -137,6 +137,7 @@ class Recommender:
         try:
             candidates = retrieve(self.model.snapshot.sources, batch, parameters.candidates_per_source)
             blend = candidates.blend(self.model.blend, batch.discovery)
+            candidates, blend = candidates.best(blend, parameters.candidates)
         except Exception as error:  # noqa: BLE001 - whatever failed, the shop gets a slate; the caller logs the error
             slates = [popular_items(batch, row, size, self.model.popular) for row, size in enumerate(sizes)]
             return Ranked(slates, None, ("retrieval",), (error,))

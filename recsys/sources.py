@@ -87,9 +87,25 @@ class Candidates:
         summed: Float32s = np.einsum("ns,ns->n", self.scaled, weights[mode])
         return summed
 
+    def best(self, blend: Float32s, limit: int) -> tuple[Candidates, Float32s]:
+        """The ``limit`` best of each query by stage 1's score (float32[n]), and their scores."""
+        if len(self) <= limit:
+            return self, blend
+        kept = np.flatnonzero(rank_within(self.query_num, blend, len(self.scale)) <= limit)
+        return self.where(kept), blend[kept]
+
     def where(self, mask: Bools | Int64s) -> Candidates:
         """Some of the pairs, by mask or by position."""
         return Candidates(self.query_num[mask], self.item_num[mask], self.score[mask], self.rank[mask], self.scale)
+
+
+def rank_within(query_num: Array, score: Float32s, n_queries: int) -> Int64s:
+    """int64[n]: 1-based place of each score among those of its query (which stand together)."""
+    order = np.lexsort((-score, query_num))
+    start = np.searchsorted(query_num, np.arange(n_queries))
+    rank = np.empty(len(score), dtype=np.int64)
+    rank[order] = np.arange(len(score)) - start[query_num[order]] + 1
+    return rank
 
 
 def retrieve(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int) -> Candidates:

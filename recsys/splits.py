@@ -10,7 +10,7 @@ from recsys.interactions import Events
 from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType
 
 LEAST_GROUPS = 300
-STATIC_SHARE = 0.2
+HIDDEN_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,25 @@ def by_time(
     return tuple(windows)
 
 
-def static(events: Events, cuts: int, targets: tuple[EventType, ...], seed: int) -> tuple[Window, ...]:
-    """Windows of a set without times: each hides a random share of the events."""
+def hidden(
+    events: Events, now: int, n_users: int, n_items: int, cuts: int, targets: tuple[EventType, ...], seed: int
+) -> tuple[Window, ...]:
+    """Windows that each hide a share of every user's items, for sets without times or with too few returns.
+
+    A hidden pair of user and item is hidden in every event type, and at least one of a user's items stays.
+    """
+    taken = events.of_types(targets)
+    taken = taken.where(taken.user_num < n_users)
+    keys = np.unique(taken.user_num.astype(np.int64) * n_items + taken.item_num)
+    user = keys // n_items
+    count = np.bincount(user, minlength=n_users)
+    quota = np.where(count > 1, np.maximum(1, (count * HIDDEN_SHARE).astype(np.int64)), 0)
+    start = np.cumsum(count) - count
+    pair = np.where(events.user_num < n_users, events.user_num.astype(np.int64) * n_items + events.item_num, -1)
     windows = []
     for number in range(cuts):
-        hidden = np.random.default_rng([seed, number]).random(len(events)) < STATIC_SHARE
-        windows.append(Window(0, events.where(~hidden), events.where(hidden).of_types(targets)))
+        order = np.lexsort((np.random.default_rng([seed, number]).random(len(keys)), user))
+        drawn = np.arange(len(keys)) - start[user[order]] < quota[user[order]]
+        out = np.isin(pair, keys[order[drawn]])
+        windows.append(Window(now, events.where(~out), events.where(out).of_types(targets)))
     return tuple(windows)

@@ -74,7 +74,8 @@ class ServingParameters:
 
     exclude_policy: ExcludePolicy = ExcludePolicy.NONE
     use_ranker: bool = True
-    candidates_per_source: int = 50
+    candidates_per_source: int = 100
+    candidates: int = 220
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,15 @@ from recsys_offline.train.steps import Steps
 def train_bundle(path: Path, registry: Registry, until: int | None, parameters: Config) -> str:
     """Train on a dataset and publish the bundle; returns its id."""
     registry.staging.mkdir(parents=True, exist_ok=True)  # a place that cannot be written shows now, not hours later
-    steps = Steps(training.N_STEPS + 2 * parameters.split.cuts + 2)
+    steps = Steps(training.n_steps(parameters) + 2)
     try:
         with steps("Read the dataset"):
             data = dataset.read(path, now=int(time.time()))
         for finding in data.findings:
             print(finding.line(), file=sys.stderr)
         trained = training.train(data, until, parameters, steps)
-        print(trained.verdict, file=sys.stderr)
+        for line in (*trained.choices, trained.verdict):
+            print(line, file=sys.stderr)
         with steps("Publish"):
             facts = (trained, asdict(data.snapshot), parameters, steps.done, int(time.time()))
             return publish(registry, trained.model, partial(describe, *facts))

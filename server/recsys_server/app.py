@@ -102,7 +102,7 @@ class App:
         seconds = self._server_settings.drain_seconds
         stopping = asyncio.create_task(self._server.stop(seconds + 1))
         await self._gate.drain(seconds)
-        self._engine.close()
+        await self._engine.close()
         await self._server.stop(0.1)  # health watches never end by themselves
         await stopping
 

@@ -16,6 +16,7 @@ from recsys.types import Query, Slate
 from recsys_server.errors import DeadlineError, DrainingError, EngineError, OverloadedError
 
 _QUIET_SECONDS = 60.0
+_CLOSE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -95,14 +96,14 @@ class Engine:
         self._queue.put(_Waiting(recommender, query, deadline, self._clock(), future))
         return await future
 
-    def close(self) -> None:
-        """Refuse what waits and end the thread."""
+    async def close(self) -> None:
+        """Refuse what waits, finish what is computed, and end the thread."""
         self._closed = True
         for waiting in self._take(self._queue.qsize()):
             if waiting is not None and not waiting.future.done():
                 waiting.future.set_exception(_draining())
         self._queue.put(None)
-        self._thread.join(timeout=5)
+        await asyncio.to_thread(self._thread.join, _CLOSE_SECONDS)
 
     def _work(self) -> None:
         while (first := self._queue.get()) is not None:

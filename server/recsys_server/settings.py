@@ -91,8 +91,9 @@ def _merged(flags: dict[str, Any], environ: Mapping[str, str]) -> Settings:
         settings = config.parse(WithFile, {"server": flags}, f"environment ({_PREFIX}...)")
     except SettingsError as error:
         raise ConfigError(f"environment ({_PREFIX}...): {error}") from error
-    for text in (settings.server.listen, settings.server.metrics):
-        address(text)
+    address(settings.server.listen)
+    if settings.server.metrics:
+        address(settings.server.metrics)
     return settings
 
 
@@ -123,7 +124,10 @@ def _parser() -> argparse.ArgumentParser:
         "--listen", type=_address, metavar="HOST:PORT", help=f"gRPC address, default {default.listen}; port 0: any free"
     )
     parser.add_argument(
-        "--metrics", type=_address, metavar="HOST:PORT", help=f"Prometheus address, default {default.metrics}"
+        "--metrics",
+        type=lambda text: text and _address(text),
+        metavar="HOST:PORT",
+        help=f"Prometheus address, default {default.metrics}; empty: none",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file such as config/recsys.toml")
     return parser

@@ -62,11 +62,13 @@ class Telemetry:
         )
 
     def listen(self, text: str) -> str:
-        """Serve /metrics at an address, from a thread of its own; the address with its real port.
+        """Serve /metrics at an address (empty: nowhere), from a thread of its own; the address with its real port.
 
         Raises:
             AddressError: it is taken, or not one of this machine's.
         """
+        if not text:
+            return "none"
         host, port = address(text)
         try:
             server, _ = start_http_server(port, host.strip("[]"), self.registry)

@@ -45,7 +45,7 @@ async def test_what_waits_is_answered_as_one_batch_up_to_its_limit(recommender):
     await asyncio.sleep(0)
     recommender.open.set()
     answers = await asyncio.gather(*tasks)
-    running.close()
+    await running.close()
     assert users(recommender) == [["u0"], ["u1", "u2", "u3", "u4"], ["u5", "u6"]]
     assert [len(answer.slate.items) for answer in answers] == [3] * 7
 
@@ -57,7 +57,7 @@ async def test_a_query_that_fails_spoils_no_other_of_its_batch(recommender):
     await asyncio.sleep(0)
     recommender.open.set()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    running.close()
+    await running.close()
     assert [isinstance(outcome, EngineError) for outcome in outcomes] == [False, False, True, False, False]
 
 
@@ -68,7 +68,7 @@ async def test_queries_of_two_bundles_that_wait_together_are_answered_by_their_o
     await asyncio.sleep(0)
     recommender.open.set()
     answers = await asyncio.gather(*tasks)
-    running.close()
+    await running.close()
     assert users(recommender) == [["u0"], ["u1"]]
     assert users(new) == [["u1", "u2"]]
     assert [answer.slate.items[0].item_id for answer in answers] == ["i599", "i599", "i9", "i9"]
@@ -86,7 +86,7 @@ async def test_what_is_late_or_given_up_is_not_computed(recommender):
     tasks[2].cancel()
     recommender.open.set()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    running.close()
+    await running.close()
     assert isinstance(outcomes[1], DeadlineError)
     assert users(recommender) == [["u0"], ["u3"]]
 
@@ -96,14 +96,13 @@ async def test_closing_finishes_what_is_computed_and_refuses_the_rest(recommende
     first = await held_up(running, recommender)
     waiting = ask(running, recommender, "u1")
     await asyncio.sleep(0)
-    asyncio.get_running_loop().call_later(0.05, recommender.open.set)
-    await asyncio.to_thread(lambda: None)
-    recommender.open.set()
-    running.close()
+    closing = asyncio.create_task(running.close())
     with pytest.raises(DrainingError):
         await waiting
     with pytest.raises(DrainingError):
         await ask(running, recommender, "u2")
+    recommender.open.set()
+    await closing
     assert len((await first).slate.items) == 3
 
 
@@ -115,7 +114,7 @@ async def test_the_stages_of_each_batch_are_observed_with_the_wait_for_it(recomm
     await asyncio.sleep(0.1)
     recommender.open.set()
     await asyncio.gather(first, second)
-    running.close()
+    await running.close()
     assert [set(stages) for stages in observed] == [{"wait", "retrieve"}] * 2
     assert observed[0]["retrieve"] >= 0.1
     assert observed[1]["wait"] >= 0.1
@@ -127,5 +126,5 @@ async def test_a_failure_is_logged_once_a_minute_not_once_a_query(recommender, c
     for _ in range(5):
         with pytest.raises(EngineError):
             await ask(running, recommender, "u1")
-    running.close()
+    await running.close()
     assert caplog.text.count("failed at a query") == 1

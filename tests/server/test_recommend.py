@@ -211,6 +211,7 @@ async def test_a_client_that_has_given_up_is_not_computed_for():
     recommender.open.clear()
     async with serving(FakeRegistry(recommender)) as client:
         first = client.recommend(pb.RecommendRequest(user_id="first"))
+        await until(recommender.started.is_set)
         details = await refused_by_time(client, "hasty")
         recommender.open.set()
         await first

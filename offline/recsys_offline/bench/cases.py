@@ -128,7 +128,9 @@ def _time_cut(name: str, data: Dataset, cut: int) -> Case:
         cut,
         (
             Task("repeats allowed", ExcludePolicy.NONE, Truth.of(future.user_num, future.item_num, n_items)),
-            Task("new items only", ExcludePolicy.PURCHASED, Truth.of(future.user_num[new], future.item_num[new], n_items)),
+            Task(
+                "new items only", ExcludePolicy.PURCHASED, Truth.of(future.user_num[new], future.item_num[new], n_items)
+            ),
         ),
     )
 

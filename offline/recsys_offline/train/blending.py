@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsys.features import rank_within
+from recsys.sources import rank_within
 from recsys.types import Array, Bools, Float32s, Float64s
 from recsys_offline.train.training_set import Replay
 

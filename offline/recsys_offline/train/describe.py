@@ -58,6 +58,7 @@ def describe(
         has_ranker=model.ranker is not None,
         feature_hash=features.feature_hash(model.snapshot.source_names),
         metrics=dict(trained.metrics),
+        choices=trained.choices,
         steps=tuple(steps),
         libraries={name: version(name) for name in LIBRARIES},
         golden=golden_answers(model, trained.until),

@@ -1,4 +1,4 @@
-"""Fitting ALS and item similarity with `implicit`."""
+"""Fitting ALS with `implicit`, and the matrices that item-item models start from."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from recsys.als import Confidence
-from recsys.config import AlsSection, ItemSimilaritySection
+from recsys.config import AlsSection
 from recsys.interactions import Events
-from recsys.popularity import decay
-from recsys.types import Float32s, Float64s
+from recsys.types import Float32s, Float64s, Int32s
 from recsys_offline.openmp import ensure_openmp
 
 USERS_AT_ONCE = 100_000
@@ -48,7 +47,7 @@ def als(events: Events, shape: Shape, confidence: Confidence, config: AlsSection
     from implicit.als import AlternatingLeastSquares  # noqa: PLC0415 - needs OpenMP found first
 
     excess = confidence.excess(events.event_type, events.time)
-    matrix = sum_by_pair(events, excess, shape)
+    matrix = sum_by_pair(events.user_num, events.item_num, excess, (shape.rows, shape.items))
     matrix.data += 1
     with threadpool_limits(1, user_api="blas"):
         model = AlternatingLeastSquares(
@@ -71,36 +70,9 @@ def als(events: Events, shape: Shape, confidence: Confidence, config: AlsSection
     return Factors(user_factors, item_factors, gram.astype(np.float32))
 
 
-def similarity(
-    events: Events, shape: Shape, weights: Float64s, now: int, config: ItemSimilaritySection, threads: int
-) -> sp.csr_array:
-    """The items most similar to each item: float32 CSR[n_items, n_items], ``neighbours`` a row, none itself.
-
-    Cosine of the items' columns over users and anonymous sessions (Sarwar et al. 2001), halved by age, and shrunk for
-    items with little weight.
-    """
-    ensure_openmp()
-    from implicit.nearest_neighbours import ItemItemRecommender  # noqa: PLC0415 - needs OpenMP found first
-
-    weight = np.minimum(weights[events.event_type], 1.0) * decay(now - events.time, config.half_life_days)
-    matrix = sum_by_pair(events, weight, shape)
-    matrix.data = np.minimum(matrix.data, 1.0)
-    norm = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel() + config.shrinkage)
-    matrix = sp.csr_matrix(matrix @ sp.diags_array((1 / norm).astype(np.float32)))
-    matrix.data = matrix.data.astype(np.float64)
-    model = ItemItemRecommender(K=config.neighbours + 1, num_threads=threads)
-    model.fit(matrix, show_progress=False)
-    near = sp.csr_array(model.similarity).astype(np.float32)
-    near.setdiag(0)
-    near.eliminate_zeros()
-    near.sort_indices()
-    return near
-
-
-def sum_by_pair(events: Events, weight: Float64s, shape: Shape) -> sp.csr_matrix:
-    """float32 CSR[rows, n_items]: the sum of the positive weights of each pair of user and item."""
+def sum_by_pair(row: Int32s, item_num: Int32s, weight: Float64s, shape: tuple[int, int]) -> sp.csr_matrix:
+    """float32 CSR of a shape: the sum of the positive weights of each pair of row and item."""
     kept = weight > 0
-    pairs = (events.user_num[kept], events.item_num[kept])
-    matrix = sp.csr_matrix((weight[kept].astype(np.float32), pairs), shape=(shape.rows, shape.items))
+    matrix = sp.csr_matrix((weight[kept].astype(np.float32), (row[kept], item_num[kept])), shape=shape)
     matrix.sum_duplicates()
     return matrix

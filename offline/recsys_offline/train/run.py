@@ -15,17 +15,21 @@ from recsys.ranker import Ranker, TrainingSet
 from recsys.recommender import Model
 from recsys.snapshot import Snapshot
 from recsys.splits import Window
-from recsys.types import SECONDS_PER_DAY, EventType, Float32s, Float64s
+from recsys.types import SECONDS_PER_DAY, EventType, ExcludePolicy, Float32s, Float64s
 from recsys_offline.as_of import as_of
 from recsys_offline.dataset import Dataset
-from recsys_offline.train import blending, snapshots, training_set
+from recsys_offline.train import blending, fitting, snapshots, training_set, tune
 from recsys_offline.train.factorise import Shape
+from recsys_offline.train.fitting import Setting
+from recsys_offline.train.specs import Facts, Spec, propose
 from recsys_offline.train.steps import Steps
 
-N_STEPS = 4
-"""Steps that every training has; each cut adds two."""
 N_MODES = 2
 JUDGED_USERS = 2_000
+TUNED_USERS = 1_000
+LEAST_USERS = 150
+"""Users that a window must have for the ranker to learn from it."""
+MANY_CUTS, FEW_CUTS, MANY_CUTS_EVENTS = 5, 3, 2_000_000
 LEAST_CUTS = 2
 """One to learn from, one to judge on."""
 NOT_JUDGED: dict[str, float] = {}
@@ -41,6 +45,7 @@ class Trained:
         horizon_seconds: how far ahead the ranker learned to look.
         targets: event types that it predicts.
         metrics: stage 1 against both stages in the newest window; empty where too few users came back to judge.
+        choices: each source and what was chosen for it, in words.
     """
 
     model: Model
@@ -48,6 +53,7 @@ class Trained:
     horizon_seconds: int
     targets: tuple[EventType, ...]
     metrics: dict[str, float]
+    choices: tuple[str, ...]
 
     @property
     def verdict(self) -> str:
@@ -65,20 +71,27 @@ class Job:
     """What all steps of one training share."""
 
     events: Events
-    shape: Shape
     until: int
     has_times: bool
-    config: Config
-    threads: int
-    targets: tuple[EventType, ...]
+    setting: Setting
 
-    def snapshot(self, events: Events, now: int) -> Snapshot:
+    @property
+    def config(self) -> Config:
+        """Parameters of the run."""
+        return self.setting.config
+
+    @property
+    def policies(self) -> tuple[ExcludePolicy, ExcludePolicy]:
+        """The two modes of this shop."""
+        return training_set.modes(self.setting.targets)
+
+    def snapshot(self, events: Events, now: int, specs: tuple[Spec, ...]) -> Snapshot:
         """Everything fitted on events before now."""
-        return snapshots.fit(events, self.shape, now, self.config, self.threads, self.targets, self.has_times)
+        return snapshots.fit(events, now, specs, self.setting, has_times=self.has_times)
 
     def fit_ranker(self, training: TrainingSet) -> Ranker:
         """The second stage."""
-        return ranker.fit(training, self.config.ranker, self.config.train.seed, self.threads)
+        return ranker.fit(training, self.config.ranker, self.config.train.seed, self.setting.threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +99,14 @@ class Learned:
     """What the windows taught.
 
     Attributes:
+        specs: the sources that pay, with their parameters.
         blend: float32[2, S], weights of stage 1, from the newest window.
         parts: each window's training set, newest first.
         stage_1: NDCG@20 of stage 1 for each query of the newest window: float64[q].
         two_stage: the same of both stages, the ranker fitted on the older windows.
     """
 
+    specs: tuple[Spec, ...]
     blend: Float32s
     parts: list[TrainingSet]
     stage_1: Float64s
@@ -107,26 +122,31 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
     if until is not None and dataset.has_times:
         dataset = as_of(dataset, until)
     job = prepare(dataset, until, config)
-    horizon = config.split.horizon_days or splits.horizon_days(job.events, job.targets, config.split.cuts)
-    windows = (
-        splits.by_time(job.events, job.until, horizon, config.split.cuts, job.targets)
-        if job.has_times
-        else splits.static(job.events, config.split.cuts, job.targets, config.train.seed)
-    )
+    horizon, windows = split(job)
     cuts = with_truth(job, windows)
-    blend, fitted, metrics = np.ones((2, len(snapshots.SOURCES)), dtype=np.float32), None, NOT_JUDGED
+    specs = propose(Facts.of(job.events, len(dataset.items), job.has_times, job.setting.targets), config)
+    blend, fitted, metrics = None, None, NOT_JUDGED
     if len(cuts) >= LEAST_CUTS:
-        learned = learn(job, cuts, steps)
-        blend, metrics = learned.blend, judge(learned, config.train.seed)
+        learned = learn(job, cuts, specs, steps)
+        specs, blend, metrics = learned.specs, learned.blend, judge(learned, config.train.seed)
         if metrics["gain_low"] > 0:
             with steps("Fit the ranker on all windows"):
                 fitted = job.fit_ranker(training_set.concatenate(learned.parts))
     with steps("Fit all sources up to the end"):
-        snapshot = job.snapshot(job.events, job.until)
-        snapshot = replace(snapshot, sources=tuple(map(snapshots.indexed, snapshot.sources)))
+        snapshot = job.snapshot(job.events, job.until, specs)
+        snapshot = replace(snapshot, sources=tuple(map(fitting.indexed, snapshot.sources)))
     latest = job.until + int(horizon * SECONDS_PER_DAY) if job.has_times else 0
+    blend = np.ones((N_MODES, len(specs)), dtype=np.float32) if blend is None else blend
     model = Model(dataset.users, dataset.items, snapshot, blend, fitted, latest)
-    return Trained(model, job.until, latest - job.until, job.targets, metrics)
+    return Trained(model, job.until, latest - job.until, job.setting.targets, metrics, tuple(map(_reason, specs)))
+
+
+def _reason(spec: Spec) -> str:
+    """A source and what was chosen for it, as a line."""
+    chosen = ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else value for name, value in spec.parameters.items()
+    )
+    return f"{spec.name}: {chosen}"
 
 
 def prepare(dataset: Dataset, until: int | None, config: Config) -> Job:
@@ -136,36 +156,84 @@ def prepare(dataset: Dataset, until: int | None, config: Config) -> Job:
     rows = max(len(dataset.users), int(events.user_num.max()) + 1)
     shape = Shape(len(dataset.users), rows, len(dataset.items))
     threads = config.train.threads or len(os.sched_getaffinity(0))
-    return Job(events, shape, end, dataset.has_times, config, threads, splits.target_types(events))
+    return Job(events, end, dataset.has_times, Setting(shape, config, threads, splits.target_types(events)))
+
+
+def n_steps(config: Config) -> int:
+    """Steps of a training: two for each cut, and those around them."""
+    return 2 * (config.split.cuts or MANY_CUTS) + 5
+
+
+def split(job: Job) -> tuple[float, tuple[Window, ...]]:
+    """The horizon in days, and the windows: of time where enough users come back within them, else hidden items."""
+    section, targets, shape = job.config.split, job.setting.targets, job.setting.shape
+    cuts = section.cuts or (MANY_CUTS if len(job.events) <= MANY_CUTS_EVENTS else FEW_CUTS)
+    horizon = section.horizon_days or splits.horizon_days(job.events, targets, cuts)
+    if job.has_times:
+        windows = splits.by_time(job.events, job.until, horizon, cuts, targets)
+        users = [
+            len(training_set.window_truth(window, shape.users, shape.items, LEAST_USERS, 0)) for window in windows
+        ]
+        enough = sum(count >= LEAST_USERS for count in users) >= LEAST_CUTS
+        if enough or section.horizon_days or not _many_have_two_items(job):
+            return horizon, windows
+    hidden = min(cuts, FEW_CUTS)
+    return horizon, splits.hidden(
+        job.events, job.until, shape.users, shape.items, hidden, targets, job.config.train.seed
+    )
+
+
+def _many_have_two_items(job: Job) -> bool:
+    """Whether hiding items would give enough users to learn from."""
+    taken = job.events.of_types(job.setting.targets)
+    pairs = np.unique(taken.user_num.astype(np.int64) << 32 | taken.item_num)
+    return int((np.unique(pairs >> 32, return_counts=True)[1] > 1).sum()) >= splits.LEAST_GROUPS
 
 
 def with_truth(job: Job, windows: tuple[Window, ...]) -> list[tuple[Window, Truth]]:
     """The windows in which somebody known comes back, and what those users did, oldest first."""
     limit = job.config.split.max_groups // (N_MODES * max(len(windows), 1))
     sampled = [
-        training_set.window_truth(window, job.shape.users, job.shape.items, limit, job.config.train.seed)
+        training_set.window_truth(
+            window, job.setting.shape.users, job.setting.shape.items, limit, job.config.train.seed
+        )
         for window in windows
     ]
     return [(window, truth) for window, truth in zip(windows, sampled, strict=True) if len(truth)]
 
 
-def learn(job: Job, cuts: list[tuple[Window, Truth]], steps: Steps) -> Learned:
-    """Replay the windows, newest first: it sets the blend that the features of all contain, and judges the ranker."""
+def learn(job: Job, cuts: list[tuple[Window, Truth]], proposed: tuple[Spec, ...], steps: Steps) -> Learned:
+    """Replay the windows, newest first: it chooses and weighs the sources, and judges the ranker."""
     *older, (window, truth) = cuts
-    k, policies = job.config.retrieval.candidates_per_source, training_set.modes(job.targets)
-    judged = truth.thinned(JUDGED_USERS)
-    snapshot = _fit_sources(job, window, steps)
+    specs = choose_specs(job, window, truth, proposed, steps)
+    judged, k = truth.thinned(JUDGED_USERS), job.config.retrieval.candidates_per_source
+    snapshot = _fit_sources(job, window, specs, steps)
     with steps(f"Weigh the sources on {len(judged):,} users"):
-        replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in policies]
+        replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
         blend = np.stack([blending.search(of_mode) for of_mode in replays])
+        paying = np.flatnonzero((blend > 0).any(axis=0) | (np.array(snapshot.source_names) == "popularity"))
+        if len(paying) < len(specs):
+            specs, blend = tuple(specs[column] for column in paying), blend[:, paying]
+            snapshot = replace(snapshot, sources=tuple(snapshot.sources[column] for column in paying))
+            replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
     parts = [_learn_cut(job, snapshot, truth, window, blend, steps)]
     for past, past_truth in reversed(older):
-        parts.append(_learn_cut(job, _fit_sources(job, past, steps), past_truth, past, blend, steps))
+        parts.append(_learn_cut(job, _fit_sources(job, past, specs, steps), past_truth, past, blend, steps))
     with steps("Judge the ranker on the newest window"):
         earlier = job.fit_ranker(training_set.concatenate(parts[1:]))
-        scores = [_judge_replay(earlier, part, snapshot, blend) for of_mode in replays for part in of_mode]
+        limit = job.config.retrieval.candidates
+        scores = [_judge_replay(earlier, part, snapshot, blend, limit) for of_mode in replays for part in of_mode]
     stage_1, two_stage = (np.concatenate(column) for column in zip(*scores, strict=True))
-    return Learned(blend, parts, stage_1, two_stage)
+    return Learned(specs, blend, parts, stage_1, two_stage)
+
+
+def choose_specs(job: Job, window: Window, truth: Truth, proposed: tuple[Spec, ...], steps: Steps) -> tuple[Spec, ...]:
+    """The proposed sources with the parameters that do best on the newest window."""
+    asked = truth.thinned(TUNED_USERS)
+    with steps(f"Tune the sources on {len(asked):,} users"):
+        limit = job.config.train.max_history
+        questions = tune.questions(window, asked, job.policies, job.setting.shape.users, limit)
+        return tuple(tune.tune(spec, window, questions, job.setting) for spec in proposed)
 
 
 def _learn_cut(
@@ -173,25 +241,23 @@ def _learn_cut(
 ) -> TrainingSet:
     """The training set of one cut."""
     with steps(f"Build features of {len(truth):,} users"):
-        policies = training_set.modes(job.targets)
-        return training_set.build(snapshot, truth, window.now, policies, blend, job.config)
+        return training_set.build(snapshot, truth, window.now, job.policies, blend, job.config)
 
 
-def _fit_sources(job: Job, window: Window, steps: Steps) -> Snapshot:
+def _fit_sources(job: Job, window: Window, specs: tuple[Spec, ...], steps: Steps) -> Snapshot:
     """The snapshot of a window's cut."""
     cut = f" as of {np.datetime64(window.now, 's').astype('datetime64[D]')}" if job.has_times else ""
     with steps(f"Fit sources{cut}"):
-        return job.snapshot(window.past, window.now)
+        return job.snapshot(window.past, window.now, specs)
 
 
 def _judge_replay(
-    fitted: Ranker, part: training_set.Replay, snapshot: Snapshot, blend: Float32s
+    fitted: Ranker, part: training_set.Replay, snapshot: Snapshot, blend: Float32s, limit: int
 ) -> tuple[Float64s, Float64s]:
     """NDCG@20 of stage 1 and of both stages, for each query with something to find."""
-    candidates = part.candidates
-    score = candidates.blend(blend, part.batch.discovery)
-    matrix = features.matrix(features.Context(part.batch, candidates, score, snapshot.stats))
-    query, label, relevant = candidates.query_num, part.label, part.relevant
+    best, score = part.best(blend, limit)
+    matrix = features.matrix(features.Context(best.batch, best.candidates, score, snapshot.stats))
+    query, label, relevant = best.candidates.query_num, best.label, best.relevant
     return (
         blending.ndcg_of(query, score, label, relevant),
         blending.ndcg_of(query, fitted.score(matrix), label, relevant),

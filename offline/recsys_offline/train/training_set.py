@@ -13,7 +13,7 @@ from recsys.metrics import Truth
 from recsys.queries import QueryBatch, contains, for_users
 from recsys.ranker import TrainingSet
 from recsys.snapshot import Snapshot
-from recsys.sources import Candidates, retrieve
+from recsys.sources import Candidates, rank_within, retrieve
 from recsys.splits import Window
 from recsys.types import Bools, EventType, ExcludePolicy, Float32s, Int32s, Int64s
 
@@ -43,6 +43,12 @@ class Replay:
     candidates: Candidates
     label: Bools
     relevant: Int32s
+
+    def best(self, blend: Float32s, limit: int) -> tuple[Replay, Float32s]:
+        """The candidates that the ranker would see, and stage 1's scores of them."""
+        score = self.candidates.blend(blend, self.batch.discovery)
+        kept = np.flatnonzero(rank_within(self.candidates.query_num, score, len(self.batch)) <= limit)
+        return Replay(self.batch, self.candidates.where(kept), self.label[kept], self.relevant), score[kept]
 
 
 def window_truth(window: Window, n_users: int, n_items: int, limit: int, seed: int) -> Truth:
@@ -75,7 +81,7 @@ def sample(part: Replay, negatives: int, random: np.random.Generator) -> Int64s:
     """Positions of the rows to learn from: in groups with a positive, all positives and ``negatives`` random others."""
     query, label = part.candidates.query_num, part.label
     draw = np.where(label, 2.0, random.random(len(label))).astype(np.float32)  # positives come first
-    place = features.rank_within(query, draw, len(part.batch))
+    place = rank_within(query, draw, len(part.batch))
     positives = np.bincount(query, label, minlength=len(part.batch))
     quota = np.where(positives > 0, positives + negatives, 0)
     return np.flatnonzero(place <= quota[query])
@@ -90,12 +96,11 @@ def build(
     parts: list[TrainingSet] = []
     for policy in policies:
         for part in replay(snapshot, truth, now, policy, config.retrieval.candidates_per_source):
-            candidates = part.candidates
-            score = candidates.blend(blend, part.batch.discovery)
-            context = features.Context(part.batch, candidates, score, snapshot.stats)
-            kept = sample(part, negatives, random)
-            label = part.label[kept].astype(np.float32)
-            parts.append(TrainingSet(features.matrix(context)[kept], label, candidates.query_num[kept]))
+            best, score = part.best(blend, config.retrieval.candidates)
+            context = features.Context(best.batch, best.candidates, score, snapshot.stats)
+            kept = sample(best, negatives, random)
+            label = best.label[kept].astype(np.float32)
+            parts.append(TrainingSet(features.matrix(context)[kept], label, best.candidates.query_num[kept]))
     return concatenate(parts)
 
 

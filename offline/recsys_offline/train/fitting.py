@@ -1,0 +1,124 @@
+"""From a spec and events to a fitted source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.als import Confidence
+from recsys.config import Config
+from recsys.interactions import Events
+from recsys.item_index import ItemIndex, choose
+from recsys.popularity import decay, decayed_counts, type_weights
+from recsys.sources import AlsSource, CandidateSource, PopularitySource, RepeatsSource, SimilaritySource
+from recsys.types import INTERACTION_TYPES, EventType, Float64s
+from recsys_offline.train import factorise, neighbours
+from recsys_offline.train.factorise import Shape
+from recsys_offline.train.specs import Spec
+
+LEAST_RECALL = 0.98
+PROBED_USERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every fit of one training shares."""
+
+    shape: Shape
+    config: Config
+    threads: int
+    targets: tuple[EventType, ...]
+
+    @property
+    def weights(self) -> dict[EventType, float]:
+        """Configured weights of the event types."""
+        return self.config.event_weights.by_type()
+
+
+def fit(spec: Spec, events: Events, now: int, setting: Setting) -> CandidateSource:
+    """The source of a spec, fitted on events that all lie before ``now`` (unix seconds)."""
+    match spec.kind:
+        case "als":
+            return _als(spec, events, now, setting)
+        case "neighbours":
+            return _neighbours(spec, events, now, setting)
+        case "popularity":
+            return _popularity(spec, events, now, setting)
+        case "repeats":
+            return _repeats(spec, setting)
+    raise ValueError(f"no such kind of source: {spec.kind}")
+
+
+def indexed(source: CandidateSource) -> CandidateSource:
+    """The source as it will serve: factors behind the cheapest index that finds enough of the exact answer."""
+    if not isinstance(source, AlsSource):
+        return source
+    step = max(len(source.user_factors) // PROBED_USERS, 1)
+    index = choose(source.item_factors, source.user_factors[::step].astype(np.float32), LEAST_RECALL)
+    return replace(source, index=index)
+
+
+def _number(spec: Spec, name: str) -> float:
+    return float(spec.parameters[name])
+
+
+def _als(spec: Spec, events: Events, now: int, setting: Setting) -> AlsSource:
+    """Matrix factorisation, searched exactly."""
+    alpha, half_life = _number(spec, "alpha"), _number(spec, "half_life_days")
+    confidence = Confidence.of(setting.weights, alpha, half_life, now)
+    section = setting.config.als.model_copy(
+        update={"factors": int(_number(spec, "factors")), "regularization": _number(spec, "regularization")}
+    )
+    seed = setting.config.train.seed
+    factors = factorise.als(events, setting.shape, confidence, section, seed, setting.threads)
+    index = ItemIndex.exact(factors.item_factors)
+    # Half precision, as stored and served, so that the ranker learns from what it will see.
+    user_factors = factors.user_factors.astype(np.float16)
+    return AlsSource(factors.item_factors, user_factors, factors.gram, confidence, index)
+
+
+def _neighbours(spec: Spec, events: Events, now: int, setting: Setting) -> SimilaritySource:
+    """An item-item model over users or over visits: acted on or not, halved by age."""
+    acted: Float64s = np.minimum(type_weights(setting.weights), 1.0)
+    weight = acted[events.event_type] * decay(now - events.time, _number(spec, "half_life_days"))
+    if spec.parameters["rows"] == "session":
+        rows = int(events.session_num.max()) + 1
+        matrix = factorise.sum_by_pair(events.session_num, events.item_num, weight, (rows, setting.shape.items))
+    else:
+        matrix = factorise.sum_by_pair(
+            events.user_num, events.item_num, weight, (setting.shape.rows, setting.shape.items)
+        )
+    matrix.data = np.minimum(matrix.data, 1.0)
+    history = type_weights(setting.weights)
+    return SimilaritySource(
+        _item_item(spec, matrix, setting), history, _number(spec, "history_half_life_days"), spec.name
+    )
+
+
+def _item_item(spec: Spec, matrix: sp.csr_matrix, setting: Setting) -> sp.csr_array:
+    similar, model = setting.config.item_similarity, setting.config.item_model
+    match spec.parameters["method"]:
+        case "cosine":
+            return neighbours.cosine(matrix, similar.neighbours, similar.shrinkage, setting.threads)
+        case "ease":
+            return neighbours.ease(matrix, model.neighbours, _number(spec, "regularization"))
+    seed = setting.config.train.seed
+    return neighbours.gf_cf(matrix, model.neighbours, model.dimensions, model.share, seed)
+
+
+def _popularity(spec: Spec, events: Events, now: int, setting: Setting) -> PopularitySource:
+    """Decayed counts of what the ranker should predict; other interactions break ties."""
+    n_items, half_life = setting.shape.items, _number(spec, "half_life_days")
+    counts = decayed_counts(events, n_items, dict.fromkeys(setting.targets, 1.0), now, half_life)
+    others = decayed_counts(events, n_items, setting.weights, now, half_life)
+    return PopularitySource.of((counts + np.float32(0.001) * others).astype(np.float32))
+
+
+def _repeats(spec: Spec, setting: Setting) -> RepeatsSource:
+    """The user's own items: those of target events, or those of the others."""
+    others = [event_type for event_type in INTERACTION_TYPES if event_type not in setting.targets]
+    types = setting.targets if spec.parameters["types"] == "targets" else others
+    mask = type_weights(dict.fromkeys(types, 1.0)) > 0
+    return RepeatsSource(mask, _number(spec, "half_life_days"), spec.name)

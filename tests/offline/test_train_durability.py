@@ -1,0 +1,115 @@
+"""`kill -9` of a training at any moment leaves the registry usable, with a bundle that is whole."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys import bundle, manifest
+from recsys.registry import Registry
+from shops import DAY, SHOP_UNTIL, START, command, recsys, train, write
+
+MOMENTS = 8
+
+# Publishes again and again from a loaded bundle; each time a child is killed at its next file operation in the registry.
+KILLED_AT_EVERY_STEP = """
+import json, os, signal, sys
+from functools import partial
+from pathlib import Path
+from recsys import bundle, manifest
+from recsys.config import Config
+from recsys.registry import Registry
+from recsys_offline.train.describe import describe
+from recsys_offline.train.publish import publish
+from recsys_offline.train.run import Trained
+
+registry = Registry(Path(sys.argv[1]))
+model = bundle.load(registry.path(registry.live())).model
+trained = Trained(model, model.snapshot.stats.until, model.latest - model.snapshot.stats.until, (), {})
+CHANGES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}
+
+def child(number):
+    seen = 0
+    def hook(event, arguments):
+        nonlocal seen
+        if event in CHANGES and isinstance(arguments[0], (str, os.PathLike)) and sys.argv[1] in str(arguments[0]):
+            seen += 1
+            if seen == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+    publish(registry, model, partial(describe, trained, {"attempt": number}, Config(), (), 0))
+
+for number in range(1, 1000):
+    before = registry.live()
+    if not (pid := os.fork()):
+        try:
+            child(number)
+        finally:
+            os._exit(0)
+    killed = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    for bundle_id in registry.bundle_ids():
+        manifest.verify(registry.path(bundle_id))
+    print(json.dumps({"killed": killed, "moved": registry.live() != before, "left": len(list(registry.staging.iterdir()))}))
+    if not killed:
+        break
+"""
+
+
+@pytest.fixture
+def small_registry(tmp_path: Path) -> Path:
+    rows = [(f"u{n % 9}", f"i{n * n % 7}", "purchase", START + n % 28 * DAY) for n in range(100)]
+    train(write(tmp_path / "small", rows), tmp_path / "registry", als={"factors": 8})
+    return tmp_path / "registry"
+
+
+def test_killed_at_any_file_operation_of_a_publish_the_alias_names_a_whole_bundle(small_registry):
+    script = [sys.executable, "-c", KILLED_AT_EVERY_STEP, str(small_registry)]
+    done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    killed, last = told[:-1], told[-1]
+    assert len(killed) > 40  # every file is written once and read back once
+    assert sum(one["left"] > 0 for one in killed) > 30
+    assert max(one["left"] for one in killed) == 1  # what one run leaves, the next one sweeps
+    assert last == {"killed": False, "moved": True, "left": 0}
+    moved = [one["moved"] for one in told]
+    assert moved == sorted(moved)  # the alias moves at one moment, and before it not at all
+
+
+def test_killed_at_random_moments_a_training_leaves_the_old_bundle_or_the_new_one(shop, tmp_path):
+    def start(seed: int) -> subprocess.Popen[bytes]:
+        """A training that has begun."""
+        config = tmp_path / f"{seed}.toml"
+        config.write_text(f"[train]\nseed = {seed}\nthreads = 1\n")
+        options = ("--registry", tmp_path / "registry", "--until", SHOP_UNTIL, "--config", config)
+        process = subprocess.Popen(command("train", shop, *options), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert process.stderr.readline().startswith(b"Read the dataset")
+        return process
+
+    registry = Registry(tmp_path / "registry")
+    with start(100) as whole:
+        begun = time.monotonic()
+        assert whole.stderr.read()
+    took = time.monotonic() - begun
+    published = {registry.live()}
+    for seed, moment in enumerate(np.random.default_rng(11).random(MOMENTS) * took):
+        with start(seed) as process:
+            time.sleep(moment)
+            process.kill()
+        listed = recsys("bundles", "list", "--registry", registry.root)
+        assert listed.status == 0, listed.err
+        live = registry.live()
+        assert f"{live}  made" in listed.out
+        bundle.check_golden(registry.path(live), bundle.load(registry.path(live)))
+        for bundle_id in registry.bundle_ids():
+            manifest.verify(registry.path(bundle_id))
+        published.add(live)
+    with start(200) as last:
+        assert last.stderr.read()
+    assert last.returncode == 0
+    assert registry.live() not in published
+    assert list(registry.staging.iterdir()) == []

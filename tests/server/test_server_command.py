@@ -1,0 +1,237 @@
+"""``recsys-server`` and its neighbours as processes, on a real bundle."""
+
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import builders
+import worlds
+from recsys.registry import Registry
+
+ROOT = Path(__file__).parents[2]
+LINE = re.compile(r"^recsys-server serving bundle (\S+) on (127\.0\.0\.1:\d+), metrics on (127\.0\.0\.1:\d+)\n$")
+ANY_PORT = ("--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0")
+
+
+@pytest.fixture(scope="session")
+def shop():
+    return worlds.world()
+
+
+@pytest.fixture(scope="session")
+def published(shop, tmp_path_factory):
+    """A registry with one bundle that serves, and a second one, without a ranker, that does not yet."""
+    root = tmp_path_factory.mktemp("published")
+    model = worlds.model(shop)
+    ids = [
+        builders.write_bundle(part, Registry(root).versions, until=shop.until).name
+        for part in (replace(model, ranker=None), model)
+    ]
+    Registry(root).promote(ids[1])
+    return root
+
+
+@pytest.fixture
+def registry(published, tmp_path):
+    """A copy of it that a test may spoil."""
+    shutil.copytree(published, tmp_path / "registry")
+    return tmp_path / "registry"
+
+
+def other_bundle(registry):
+    found = Registry(registry)
+    return next(bundle_id for bundle_id in found.bundle_ids() if bundle_id != found.live())
+
+
+def environment():
+    paths = [str(ROOT), str(ROOT / "offline"), str(ROOT / "server")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RECSYS_SERVER__RELOAD_SECONDS": "0.1"}
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, process, line, log):
+        self.process = process
+        self.line = line
+        self.bundle_id, self.address, self.metrics_address = LINE.match(line).groups()
+        self.log = log
+
+    def ask(self, *argv):
+        done = run("-m", "recsys_server.ask", "--address", self.address, *argv)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def wait_for_log(self, word):
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            if word in self.log.read_text():
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"no {word!r} in {self.log.read_text()}")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=20)
+
+
+@contextmanager
+def started(registry, tmp_path, *argv):
+    log = tmp_path / "server.log"
+    command = [sys.executable, "-m", "recsys_server", "--registry", str(registry), *ANY_PORT, *argv]
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
+        try:
+            assert select.select([process.stdout], [], [], 30)[0], log.read_text()
+            yield Server(process, process.stdout.readline(), log)
+        finally:
+            process.kill()
+
+
+def run(*argv):
+    return subprocess.run(
+        [sys.executable, *argv], env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def flip_a_byte(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_the_server_serves_says_so_in_one_line_and_drains_on_sigterm(registry, shop, tmp_path):
+    with started(registry, tmp_path) as server:
+        assert server.bundle_id == Registry(registry).live()
+        known, new = server.ask("--slate-size", "5", shop.users.id(3), "somebody-new")
+        (seeded,) = server.ask("--seed", shop.items.id(1), "--exclude-policy", "seen")
+        assert server.stop() == 0
+        assert server.process.stdout.read() == ""
+    assert (known["served_from"], new["served_from"]) == ("SERVED_FROM_MODEL", "SERVED_FROM_POPULAR_CACHE")
+    assert [item["rank"] for item in known["items"]] == [1, 2, 3, 4, 5]
+    assert len(new["items"]) == 5
+    assert seeded["served_from"] == "SERVED_FROM_MODEL"
+    assert len(seeded["items"]) == 20
+    assert shop.items.id(1) not in [item["item_id"] for item in seeded["items"]]
+    assert all(json.loads(line)["level"] == "info" for line in server.log.read_text().splitlines())
+
+
+def test_a_published_bundle_is_loaded_and_a_damaged_one_refused_by_the_name_of_its_file(registry, shop, tmp_path):
+    first, second = Registry(registry).live(), other_bundle(registry)
+    with started(registry, tmp_path) as server:
+        Registry(registry).promote(second)
+        server.wait_for_log(f"serving bundle {second}")
+        assert server.ask(shop.users.id(3))[0]["bundle_id"] == second
+        flip_a_byte(Registry(registry).path(first) / "als_item_factors.npy")
+        Registry(registry).promote(first)
+        server.wait_for_log("als_item_factors.npy")
+        time.sleep(0.5)
+        assert server.ask(shop.users.id(4))[0]["bundle_id"] == second
+        assert server.stop() == 0
+    errors = [line for line in map(json.loads, server.log.read_text().splitlines()) if line["level"] == "error"]
+    assert len(errors) == 1
+    assert first in errors[0]["message"]
+    assert "traceback" not in errors[0]
+
+
+def test_an_empty_registry_is_waited_for(registry, shop, tmp_path):
+    bundle_id = Registry(registry).live()
+    with started(tmp_path / "empty", tmp_path) as server:
+        assert server.bundle_id == "none"
+        refused = run("-m", "recsys_server.ask", "--address", server.address)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert "UNAVAILABLE" in refused.stderr
+        shutil.copytree(registry, tmp_path / "empty")
+        server.wait_for_log(f"serving bundle {bundle_id}")
+        assert server.ask(shop.users.id(3))[0]["bundle_id"] == bundle_id
+
+
+@pytest.mark.parametrize("name", ["ranker.ubj", "manifest.json", "users.npy"])
+def test_a_server_does_not_start_on_a_damaged_bundle_and_says_why_in_one_line(registry, name):
+    flip_a_byte(Registry(registry).path(Registry(registry).live()) / name)
+    done = run("-m", "recsys_server", "--registry", str(registry), *ANY_PORT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert name in done.stderr
+
+
+def test_what_keeps_a_server_from_starting_is_one_line(registry, tmp_path):
+    (tmp_path / "bad.toml").write_text("[server]\nlistne = 1\n")
+    bad_file = ("--config", str(tmp_path / "bad.toml"))
+    with started(registry, tmp_path) as server:
+        for argv, status, word in [
+            (("--listen", server.address, "--metrics", "127.0.0.1:0"), 1, server.address),
+            (("--listen", "127.0.0.1:0", "--metrics", server.metrics_address), 1, server.metrics_address),
+            (bad_file, 1, "server.listen"),
+            (("--nonsense",), 2, "--nonsense"),
+        ]:
+            done = run("-m", "recsys_server", "--registry", str(registry), *argv)
+            assert (done.returncode, done.stdout) == (status, "")
+            assert done.stderr.count("\n") == 1, done.stderr
+            assert word in done.stderr
+
+
+def test_nothing_of_training_is_in_the_process(published):
+    code = f"""
+import asyncio, sys
+from pathlib import Path
+from recsys_server import lean_imports
+lean_imports.refuse()
+from recsys_server import __main__, app, ask, models
+asyncio.run(models.load(Path({str(Registry(published).path(Registry(published).live()))!r})))
+print([name for name in {lean_names()} if sys.modules.get(name)])
+"""
+    done = run("-c", code)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def lean_names():
+    return ["implicit", "pandas", "polars", "pyarrow", "sklearn", "matplotlib", "torch", "recsys_offline"]
+
+
+def test_no_module_of_ours_in_the_server_imports_pickle():
+    for folder in (ROOT / "server", ROOT / "recsys"):
+        for path in folder.rglob("*.py"):
+            assert not re.search(
+                r"^\s*(import|from) +(pickle|cloudpickle|joblib|marshal)\b", path.read_text(), re.MULTILINE
+            )
+
+
+def test_the_storefront_fills_a_slot_and_falls_back_when_nobody_answers(registry, shop, tmp_path):
+    script = str(ROOT / "examples" / "storefront.py")
+    user = shop.users.id(3)
+    with started(registry, tmp_path) as server:
+        for _ in range(5):  # its deadline is short, and a machine that tests may be slow
+            done = run(script, "--address", server.address, "--user", user, "--seen-now", shop.items.id(1))
+            assert done.returncode == 0, done.stderr
+            if "bestseller" not in done.stdout:
+                break
+        assert len(re.findall(r"^ +\d+  i\d\d$", done.stdout, re.MULTILINE)) == 10
+        assert re.search(r"recommendation_id: \w{32}", done.stdout)
+        server.stop()
+        alone = run(script, "--address", server.address, "--user", user)
+    assert alone.returncode == 0
+    assert "bestseller-1" in alone.stdout
+
+
+def test_assignments_can_be_asked_for(registry, tmp_path):
+    file = tmp_path / "experiments.toml"
+    file.write_text('[[experiments]]\nname = "ranker"\nvariants = [{ name = "on" }, { name = "off" }]\n')
+    (tmp_path / "recsys.toml").write_text(f'[server]\nexperiments = "{file}"\n')
+    with started(registry, tmp_path, "--config", str(tmp_path / "recsys.toml")) as server:
+        answers = server.ask("--assign", "u1", "u2")
+    assert [answer["assignments"][0]["experiment"] for answer in answers] == ["ranker", "ranker"]
+    assert {answer["assignments"][0]["reason"] for answer in answers} == {"assigned"}
