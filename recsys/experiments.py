@@ -256,6 +256,7 @@ class ParametersSection(Section):
     exclude_policy: ExcludePolicy | None = None
     use_ranker: bool | None = None
     candidates_per_source: int | None = Field(None, ge=1, le=1000)
+    candidates: int | None = Field(None, ge=1, le=5000)
 
 
 class VariantSection(Section):

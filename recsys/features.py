@@ -34,6 +34,7 @@ USER_COLUMNS = (
     "user_mean_popularity",
     "user_mean_price",
 )
+MATCH_COLUMNS = ("price_ratio", "popularity_gap")
 PAIR_HALF_LIFE_DAYS = 30.0
 
 
@@ -55,7 +56,7 @@ def source_columns(sources: tuple[str, ...]) -> tuple[str, ...]:
 
 def feature_names(sources: tuple[str, ...]) -> tuple[str, ...]:
     """All columns of the matrix, in order."""
-    return (*source_columns(sources), *PAIR_COLUMNS, *USER_COLUMNS, *ITEM_COLUMNS, "price_ratio", "popularity_gap")
+    return (*source_columns(sources), *PAIR_COLUMNS, *USER_COLUMNS, *MATCH_COLUMNS, *ITEM_COLUMNS)
 
 
 def feature_hash(sources: tuple[str, ...]) -> str:
@@ -129,7 +130,7 @@ def _cycle(place: Int64s, age: Float64s, session: Array, n: int) -> list[Array]:
 
 
 def _user_block(context: Context) -> Array:
-    """What kind of user asks: one row a query, repeated for its candidates."""
+    """What kind of user asks, and how the item's price and popularity compare with the user's usual ones."""
     batch, stats = context.batch, context.stats
     history, n = batch.history, len(batch)
     row = history.row
@@ -151,7 +152,15 @@ def _user_block(context: Context) -> Array:
             np.bincount(row, interactions[history.item_num], minlength=n) / np.diff(history.indptr),
             np.bincount(row[priced], price[priced], minlength=n) / np.bincount(row[priced], minlength=n),
         ]
-    return np.column_stack(columns)[context.candidates.query_num]
+    user = np.column_stack(columns)[context.candidates.query_num]
+    item = context.candidates.item_num
+    return np.column_stack(
+        [
+            user,
+            stats.column("item_price")[item] - user[:, USER_COLUMNS.index("user_mean_price")],
+            interactions[item] - user[:, USER_COLUMNS.index("user_mean_popularity")],
+        ]
+    )
 
 
 def _visits(batch: QueryBatch, row: Array, session: Array, time: Int64s) -> tuple[Array, Array, Array]:
@@ -186,24 +195,9 @@ def _item_block(context: Context) -> Array:
     return context.stats.values[context.candidates.item_num]
 
 
-def _match_block(context: Context) -> Array:
-    """How the item's price and popularity compare with the user's usual ones."""
-    candidates, stats = context.candidates, context.stats
-    user = _user_block(context)
-    price = user[:, USER_COLUMNS.index("user_mean_price")]
-    popularity = user[:, USER_COLUMNS.index("user_mean_popularity")]
-    return np.column_stack(
-        [
-            stats.column("item_price")[candidates.item_num] - price,
-            stats.column("item_interactions")[candidates.item_num] - popularity,
-        ]
-    )
-
-
 FEATURES: tuple[Callable[[Context], Array], ...] = (
     _source_block,
     _pair_block,
     _user_block,
     _item_block,
-    _match_block,
 )

@@ -49,7 +49,8 @@ class Model:
         snapshot: state at the end of the bundle's data.
         blend: float32[2, S], weights of the sources in stage 1's order, as in Candidates.blend.
         ranker: stage 2; None where it did not beat stage 1.
-        latest: unix seconds; later queries count as asked then, as the ranker has never seen greater ages.
+        latest: unix seconds; later queries count as asked then, as the ranker has never seen greater ages, and earlier
+            ones than the bundle's end as asked at that.
     """
 
     users: Vocabulary
@@ -174,7 +175,7 @@ class Recommender:
         model = self.model
         seeds = [_known(model.items, query.seed_item_ids) for query in queries]
         user_num = np.array([model.users.num(query.user_id) for query in queries], dtype=np.int32)
-        now = np.array([min(query.now, model.latest) for query in queries], dtype=np.int64)
+        now = np.array([query.now for query in queries], dtype=np.int64).clip(self.until, model.latest)
         seeded = np.array([len(items) > 0 for items in seeds])
         history = model.snapshot.histories.rows(user_num)
         if seeded.any():

@@ -52,9 +52,6 @@ class Vocabulary:
     def num(self, text: str) -> int:
         """The row of an id, or -1 when it is unknown."""
         key = text.encode()
-        width = self._ids.dtype.itemsize
-        if not key or len(key) > width or key[-1] == 0:
-            return UNKNOWN
         # Of the same width as the array: with another, numpy would first convert the whole array.
         row = int(self._ids.searchsorted(np.array(key, dtype=self._ids.dtype)))
         return row if row < len(self._ids) and self._ids[row] == key else UNKNOWN
@@ -65,10 +62,8 @@ class Vocabulary:
             return np.full(len(ids), UNKNOWN, dtype=np.int32)
         # numpy drops trailing NULs, which no id has.
         keys = np.array([b"" if text.endswith("\0") else text.encode() for text in ids])
-        wanted = keys.astype(self._ids.dtype)
-        rows = np.minimum(self._ids.searchsorted(wanted), len(self._ids) - 1)
-        known = (self._ids[rows] == keys) & (keys != b"")
-        return np.where(known, rows, UNKNOWN).astype(np.int32)
+        rows = np.minimum(self._ids.searchsorted(keys.astype(self._ids.dtype)), len(self._ids) - 1)
+        return np.where(self._ids[rows] == keys, rows, UNKNOWN).astype(np.int32)
 
     def id(self, num: int) -> str:
         """The id of a row."""

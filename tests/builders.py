@@ -72,6 +72,7 @@ def write_bundle(
         has_ranker=model.ranker is not None,
         feature_hash=features.feature_hash(model.snapshot.source_names),
         metrics={},
+        choices=(),
         steps=(),
         libraries={},
         golden=golden_answers(model, until),

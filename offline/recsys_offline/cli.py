@@ -67,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     _import(commands)
     _data(commands)
     _models(commands)
+    _bench(commands)
     _demo(commands)
     return parser
 
@@ -146,6 +147,18 @@ def _models(commands: Any) -> None:
     bundles.add_argument("action", choices=("list", "show", "promote", "rollback"))
     bundles.add_argument("bundle", nargs="?", metavar="ID", help="show: default the live one; promote: required")
     _registry(bundles)
+
+
+def _bench(commands: Any) -> None:
+    """``recsys bench quality``."""
+    text = "Measure, and write the figures to a file."
+    parser = commands.add_parser("bench", help=text, description=text)
+    kinds = parser.add_subparsers(required=True, metavar="KIND", parser_class=Parser)
+    quality = _command(kinds, "quality", "bench_quality", "Lists on public data, by published protocols.")
+    quality.add_argument("--only", nargs="+", default=[], metavar="NAME", help="of these data sets; default all")
+    quality.add_argument(
+        "--out", type=Path, default=Path("bench/quality.json"), metavar="FILE", help="default %(default)s"
+    )
 
 
 def _demo(commands: Any) -> None:

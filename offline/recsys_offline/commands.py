@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 import numpy as np
 
 from recsys import bundle, config, manifest
-from recsys.errors import RegistryError
+from recsys.errors import BundleError, RegistryError
 from recsys.registry import Registry
-from recsys.types import ExcludePolicy, ServingParameters
+from recsys.types import ExcludePolicy
 from recsys_offline import batch, checks, dataset
+from recsys_offline.bench import quality
 from recsys_offline.demo import run as run_demo
 from recsys_offline.evaluate import run as evaluation
 from recsys_offline.evaluate.table import table_lines
@@ -91,10 +92,11 @@ def evaluate(arguments: Namespace) -> int:
 def recommend(arguments: Namespace) -> int:
     """``recsys recommend``."""
     registry = Registry(arguments.registry)
-    recommender = bundle.load(registry.path(registry.find(arguments.bundle)))
+    folder = registry.path(registry.find(arguments.bundle))
+    recommender = bundle.load(folder)
     users = recommender.model.users
     user_ids = batch.read_user_ids(arguments.users) if arguments.users else users.ids(np.arange(len(users)))
-    parameters = ServingParameters(exclude_policy=ExcludePolicy(arguments.exclude))
+    parameters = bundle.as_trained(manifest.read(folder), ExcludePolicy(arguments.exclude))
     rows = batch.recommend(recommender, user_ids, arguments.k, parameters, arguments.out)
     print(f"{rows:,} rows for {len(user_ids):,} users in {arguments.out}")
     return 0
@@ -126,13 +128,25 @@ def _listed(registry: Registry) -> list[str]:
     """A line for each bundle: its id, when it was made, its gain, and whether it is live."""
     lines = []
     for bundle_id in registry.bundle_ids():
-        contents = manifest.read(registry.path(bundle_id))
+        try:
+            contents = manifest.read(registry.path(bundle_id))
+        except BundleError as error:
+            lines.append(str(error))
+            continue
         made = datetime.fromtimestamp(contents.created_time, UTC).strftime("%Y-%m-%d %H:%M")
         ndcg = contents.metrics.get("two_stage_ndcg@20" if contents.has_ranker else "stage_1_ndcg@20")
         quality = f"ndcg@20 {ndcg:.4f}" if ndcg is not None else "not judged"
         live = "  live" if bundle_id == registry.live() else ""
         lines.append(f"{bundle_id}  made {made}  {quality}{live}")
     return lines
+
+
+def bench_quality(arguments: Namespace) -> int:
+    """``recsys bench quality``."""
+    result = quality.bench(arguments.out, arguments.only)
+    print("\n".join(quality.table_lines(result)))
+    print(f"\n{arguments.out}")
+    return 0
 
 
 def demo(arguments: Namespace) -> int:

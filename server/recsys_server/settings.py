@@ -48,7 +48,7 @@ def read(argv: Sequence[str] | None) -> tuple[Settings, Path]:
         ConfigError: the file or a variable of the environment cannot be used.
         SystemExit: the command line is wrong (2), or asked for help (0).
     """
-    parser = _parser()
+    parser = build_parser()
     flags = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
     settings = _merged(flags, os.environ)
     registry = settings.server.registry
@@ -111,7 +111,8 @@ def _address(text: str) -> str:
     return text
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """All options."""
     parser = _Parser(
         prog="recsys-server",
         description="Serves the live bundle of a registry over gRPC, and follows it when it changes.",

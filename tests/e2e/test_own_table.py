@@ -26,7 +26,9 @@ def test_import_check_train_and_recommend_work_on_a_table_with_its_own_words(tmp
     table, dataset, registry, lists = (tmp_path / name for name in ("own.csv", "shop", "registry", "lists.csv"))
     own_table(table)
     columns = ("--user-id", "customer", "--item-id", "article", "--event-time", "when", "--event-type", "what")
-    imported = process("import", "table", table, "--out", dataset, *columns, "--map", "order=purchase", "click=view_item")
+    imported = process(
+        "import", "table", table, "--out", dataset, *columns, "--map", "order=purchase", "click=view_item"
+    )
     assert imported.status == 0, imported.err
     assert "6,000 events" in imported.out
     checked = process("check", dataset)

@@ -68,7 +68,9 @@ def test_users_come_from_csv_parquet_or_plain_lines_each_once(registry, users, t
     pq.write_table(pa.table({"user_id": [*USERS, None, USERS[0]]}), tmp_path / "users.parquet")
     plain = [user for user in USERS if "," not in user]
     (tmp_path / "users.txt").write_text("\n".join([*plain, "", plain[0]]))
-    pd.testing.assert_frame_equal(lists(registry, tmp_path / "a.csv", "--users", tmp_path / "users.parquet", "--k", 2), expected)
+    pd.testing.assert_frame_equal(
+        lists(registry, tmp_path / "a.csv", "--users", tmp_path / "users.parquet", "--k", 2), expected
+    )
     rows = lists(registry, tmp_path / "b.csv", "--users", tmp_path / "users.txt", "--k", 2)
     pd.testing.assert_frame_equal(rows, expected[expected.user_id.isin(plain)].reset_index(drop=True))
 

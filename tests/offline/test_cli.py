@@ -37,7 +37,11 @@ MISTAKES = (
     ("train shop --registry fresh --until yesterday", 2, "'yesterday' is not a time; write 2026-01-31"),
     ("train shop --registry fresh --until 1990-01-01", 1, "no event before --until; give a time after 2024-01-01"),
     ("train shop --registry fresh --config unknown.toml", 1, "als.factor: unknown key, did you mean 'als.factors'?"),
-    ("train shop --registry fresh --config range.toml", 1, "ranker.trees: input should be greater than or equal to 1, not 0"),
+    (
+        "train shop --registry fresh --config range.toml",
+        1,
+        "ranker.trees: input should be greater than or equal to 1, not 0",
+    ),
     ("train shop --registry fresh --config nowhere.toml", 1, "nowhere.toml: No such file"),
     ("train shop --registry fresh --config noise", 1, "noise: not TOML"),
     ("train shop --registry file", 1, "file/staging: Not a directory"),

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -40,10 +41,15 @@ def scored(lists: dict[str, list[str]], truth: dict[str, set[str]], k: int, n_it
     return means
 
 
-def truth_of(events: pd.DataFrame, until: str, mode: str) -> dict[str, set[str]]:
-    """What each user with a past bought from ``until`` on; in the second mode without what was bought before."""
+def truth_of(
+    events: pd.DataFrame, until: str, mode: str, targets: Sequence[str] = ("purchase",)
+) -> dict[str, set[str]]:
+    """What each user with a past bought from ``until`` on; in the second mode without what was bought before.
+
+    Where nothing is bought, every interaction counts, and in the second mode everything seen before is left out.
+    """
     events = events[events.user_id.notna() & events.item_id.notna()]
-    past, bought = events[events.event_time < until], events[events.event_type == "purchase"]
+    past, bought = events[events.event_time < until], events[events.event_type.isin(targets)]
     known = set(past[past.event_type != "impression"].user_id)
     before = bought[bought.event_time < until].groupby("user_id").item_id.agg(set)
     truth = {}
@@ -79,6 +85,25 @@ def test_the_last_row_equals_a_plain_scorer_of_batch_lists_and_raw_events(world,
             assert row[str(k)] == pytest.approx(expected, abs=2e-6), (mode, k)
 
 
+def test_where_nothing_is_bought_the_report_is_about_everything_that_users_do(shop, tmp_path):
+    shutil.copytree(shop, tmp_path / "views")
+    events = pd.read_parquet(shop / "events.parquet")
+    # Of two types alone, so that what was seen before is the same as what was acted on before.
+    events = events[events.event_type.isin(["view_item", "add_to_cart"])]
+    events.to_parquet(tmp_path / "views" / "events.parquet")
+    registry = tmp_path / "registry"
+    assert recsys("train", tmp_path / "views", "--registry", registry, "--until", SHOP_UNTIL).status == 0
+    _, report = evaluate(tmp_path / "views", registry, tmp_path)
+    assert report["targets"] == INTERACTIONS
+    for mode, policy in (("repeats allowed", "none"), ("new items only", "seen")):
+        truth = truth_of(events, SHOP_UNTIL, mode, INTERACTIONS)
+        assert max(map(len, truth.values())) > 10  # more than a short list can hold
+        row = list(report["modes"][mode]["rows"].values())[-1]
+        lists = lists_of(registry, policy, tmp_path / "lists.csv")
+        for k in (5, 10, 20):
+            assert row[str(k)] == pytest.approx(scored(lists, truth, k, report["catalogue_items"]), abs=2e-6), (mode, k)
+
+
 def test_most_popular_is_what_had_the_most_interactions_before(shop, registry, tmp_path):
     _, report = evaluate(shop, registry, tmp_path)
     events = pd.read_parquet(shop / "events.parquet")
@@ -107,7 +132,9 @@ def test_every_contender_has_a_row_with_every_metric_at_every_cut_off(cycle_shop
         assert low < gain < high
     for row in rows:
         assert len(re.findall(rf"\n{row} +0\.\d{{4}} ", done.out)) == 6  # two modes, three cut-offs
-    best = max(row["20"]["ndcg"] for name, row in report["modes"]["repeats allowed"]["rows"].items() if name != "two-stage")
+    best = max(
+        row["20"]["ndcg"] for name, row in report["modes"]["repeats allowed"]["rows"].items() if name != "two-stage"
+    )
     assert report["modes"]["repeats allowed"]["rows"]["two-stage"]["20"]["ndcg"] > best + 0.2
 
 
@@ -149,7 +176,7 @@ def test_two_bundles_are_judged_on_the_same_holdout(shop, registry, tmp_path):
     assert report["against"] == alone
 
 
-def test_a_static_set_and_a_holdout_without_events_are_refused_with_one_line(shop, registry, tmp_path):
+def test_a_static_set_and_a_holdout_without_events_are_refused_with_one_line(registry, tmp_path):
     rows = [(f"u{n % 9}", f"i{n % 7}", "purchase", 0) for n in range(50)]
     static = write(tmp_path / "static", rows)
     train(static, tmp_path / "registry", als={"factors": 8})

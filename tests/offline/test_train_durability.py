@@ -11,37 +11,42 @@ import pytest
 
 from recsys import bundle, manifest
 from recsys.registry import Registry
-from shops import DAY, SHOP_UNTIL, START, command, recsys, train, write
+from shops import DAY, START, command, recsys, train, write
 
 MOMENTS = 8
 
-# Publishes again and again from a loaded bundle; each time a child is killed at its next file operation in the registry.
+# Publishes again and again from a loaded bundle; each child is killed one file operation later than the one before.
 KILLED_AT_EVERY_STEP = """
 import json, os, signal, sys
-from functools import partial
 from pathlib import Path
 from recsys import bundle, manifest
-from recsys.config import Config
 from recsys.registry import Registry
-from recsys_offline.train.describe import describe
 from recsys_offline.train.publish import publish
-from recsys_offline.train.run import Trained
 
 registry = Registry(Path(sys.argv[1]))
-model = bundle.load(registry.path(registry.live())).model
-trained = Trained(model, model.snapshot.stats.until, model.latest - model.snapshot.stats.until, (), {})
+first = registry.path(registry.live())
+model, contents = bundle.load(first).model, manifest.read(first)
 CHANGES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}
 
 def child(number):
     seen = 0
-    def hook(event, arguments):
+    def step():
         nonlocal seen
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def hook(event, arguments):
         if event in CHANGES and isinstance(arguments[0], (str, os.PathLike)) and sys.argv[1] in str(arguments[0]):
-            seen += 1
-            if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
+            step()
+    def counted(function):
+        return lambda *arguments, **options: (step(), function(*arguments, **options))[1]
+    os.fsync, json.dump = counted(os.fsync), counted(json.dump)
+    def describe(folder, sources):
+        files = {path.name: manifest.file_entry(path) for path in sorted(folder.iterdir())}
+        fresh = contents.model_copy(update={"data": {"attempt": number}, "files": files})
+        return fresh.model_copy(update={"bundle_id": "attempt-" + fresh.content_hash()[:12]})
     sys.addaudithook(hook)
-    publish(registry, model, partial(describe, trained, {"attempt": number}, Config(), (), 0))
+    publish(registry, model, describe)
 
 for number in range(1, 1000):
     before = registry.live()
@@ -53,21 +58,22 @@ for number in range(1, 1000):
     killed = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     for bundle_id in registry.bundle_ids():
         manifest.verify(registry.path(bundle_id))
-    print(json.dumps({"killed": killed, "moved": registry.live() != before, "left": len(list(registry.staging.iterdir()))}))
+    left = len(list(registry.staging.iterdir()))
+    print(json.dumps({"killed": killed, "moved": registry.live() != before, "left": left}))
     if not killed:
         break
 """
 
 
 @pytest.fixture
-def small_registry(tmp_path: Path) -> Path:
-    rows = [(f"u{n % 9}", f"i{n * n % 7}", "purchase", START + n % 28 * DAY) for n in range(100)]
-    train(write(tmp_path / "small", rows), tmp_path / "registry", als={"factors": 8})
-    return tmp_path / "registry"
+def small_shop(tmp_path: Path) -> Path:
+    rows = [(f"u{n % 40}", f"i{n * n % 17}", "purchase", START + n % 28 * DAY) for n in range(400)]
+    return write(tmp_path / "shop", rows)
 
 
-def test_killed_at_any_file_operation_of_a_publish_the_alias_names_a_whole_bundle(small_registry):
-    script = [sys.executable, "-c", KILLED_AT_EVERY_STEP, str(small_registry)]
+def test_killed_at_any_file_operation_of_a_publish_the_alias_names_a_whole_bundle(small_shop, tmp_path):
+    train(small_shop, tmp_path / "registry", als={"factors": 8})
+    script = [sys.executable, "-c", KILLED_AT_EVERY_STEP, str(tmp_path / "registry")]
     done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
@@ -80,13 +86,13 @@ def test_killed_at_any_file_operation_of_a_publish_the_alias_names_a_whole_bundl
     assert moved == sorted(moved)  # the alias moves at one moment, and before it not at all
 
 
-def test_killed_at_random_moments_a_training_leaves_the_old_bundle_or_the_new_one(shop, tmp_path):
+def test_killed_at_random_moments_a_training_leaves_the_old_bundle_or_the_new_one(small_shop, tmp_path):
     def start(seed: int) -> subprocess.Popen[bytes]:
         """A training that has begun."""
         config = tmp_path / f"{seed}.toml"
         config.write_text(f"[train]\nseed = {seed}\nthreads = 1\n")
-        options = ("--registry", tmp_path / "registry", "--until", SHOP_UNTIL, "--config", config)
-        process = subprocess.Popen(command("train", shop, *options), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        typed = command("train", small_shop, "--registry", tmp_path / "registry", "--config", config)
+        process = subprocess.Popen(typed, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         assert process.stderr.readline().startswith(b"Read the dataset")
         return process
 

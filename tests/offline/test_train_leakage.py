@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys import features, manifest, splits
-from recsys.config import Config
+from recsys.config import Config, TrainSection
 from recsys.snapshot import Snapshot
 from recsys.types import EventType, Float32s
 from recsys_offline import dataset
@@ -20,6 +20,7 @@ from recsys_offline.as_of import as_of
 from recsys_offline.cli import _time
 from recsys_offline.dataset import Dataset
 from recsys_offline.train import run, training_set
+from recsys_offline.train.specs import Facts, Spec, propose
 from shops import DAY, SHOP_UNTIL, recsys
 
 UNTIL = _time(SHOP_UNTIL)
@@ -91,22 +92,23 @@ class Cut:
     training: training_set.TrainingSet
 
 
-def cut(data: Dataset, number: int) -> Cut:
-    config = Config(**{"train": {"threads": 1}})
+def cut(data: Dataset, specs: tuple[Spec, ...], number: int) -> Cut:
+    config = Config(train=TrainSection(threads=1))
     job = run.prepare(data, UNTIL, config)
-    windows = splits.by_time(job.events, job.until, HORIZON_DAYS, 3, job.targets)
+    windows = splits.by_time(job.events, job.until, HORIZON_DAYS, 3, job.setting.targets)
     window, truth = run.with_truth(job, windows)[number]
-    snapshot = job.snapshot(window.past, window.now)
+    snapshot = job.snapshot(window.past, window.now, specs)
     blend: Float32s = np.ones((2, len(snapshot.sources)), dtype=np.float32)
-    policies = training_set.modes(job.targets)
-    replays = [part for policy in policies for part in training_set.replay(snapshot, truth, window.now, policy, 50)]
+    replays = [part for policy in job.policies for part in training_set.replay(snapshot, truth, window.now, policy, 50)]
     matrices = [
         features.matrix(
-            features.Context(part.batch, part.candidates, part.candidates.blend(blend, part.batch.discovery), snapshot.stats)
+            features.Context(
+                part.batch, part.candidates, part.candidates.blend(blend, part.batch.discovery), snapshot.stats
+            )
         )
         for part in replays
     ]
-    training = training_set.build(snapshot, truth, window.now, policies, blend, config)
+    training = training_set.build(snapshot, truth, window.now, job.policies, blend, config)
     return Cut(window, snapshot, replays, matrices, training)
 
 
@@ -124,19 +126,26 @@ def data(shop: Path) -> Dataset:
     return as_of(dataset.read(shop), UNTIL)
 
 
-def test_the_training_set_of_a_window_is_bit_equal_with_and_without_later_events(data):
-    with_later = cut(data, 0)
+@pytest.fixture(scope="module")
+def specs(data: Dataset) -> tuple[Spec, ...]:
+    """The sources that the whole of the data calls for: which they are may follow from the newest window."""
+    job = run.prepare(data, UNTIL, Config())
+    return propose(Facts.of(job.events, len(data.items), has_times=True, targets=job.setting.targets), job.config)
+
+
+def test_the_training_set_of_a_window_is_bit_equal_with_and_without_later_events(data, specs):
+    with_later = cut(data, specs, 0)
     end = with_later.window.now + HORIZON_DAYS * DAY
     assert (data.events.time >= end).sum() > 1_000
-    without = cut(replace(data, events=data.events.before(end)), -1)
+    without = cut(replace(data, events=data.events.before(end)), specs, -1)
     same_features(with_later, without)
     for column in ("features", "label", "group"):
         mine, its = (getattr(one.training, column).view(np.int32) for one in (with_later, without))
         np.testing.assert_array_equal(mine, its)
 
 
-def test_an_event_at_the_cut_is_a_label_and_moves_neither_candidate_nor_feature(data):
-    before = cut(data, 2)
+def test_an_event_at_the_cut_is_a_label_and_moves_neither_candidate_nor_feature(data, specs):
+    before = cut(data, specs, 2)
     first = before.replays[0]
     user = int(first.batch.user_num[0])
     missed = int(first.candidates.item_num[(first.candidates.query_num == 0) & ~first.label][0])
@@ -144,16 +153,16 @@ def test_an_event_at_the_cut_is_a_label_and_moves_neither_candidate_nor_feature(
     planted = {"user_num": user, "item_num": missed, "event_type": EventType.PURCHASE, "time": before.window.now}
     planted |= {"session_num": 0, "quantity": 1, "price": 3}
     columns = {name: np.insert(getattr(data.events, name), place, value) for name, value in planted.items()}
-    after = cut(replace(data, events=replace(data.events, **columns)), 2)
+    after = cut(replace(data, events=replace(data.events, **columns)), specs, 2)
     same_features(before, after)
     moved = [np.flatnonzero(its.label != mine.label) for mine, its in zip(before.replays, after.replays, strict=True)]
     assert first.candidates.item_num[moved[0]].tolist() == [missed]
 
 
-def test_an_event_just_before_the_cut_does_move_features(data):
-    before = cut(data, 2)
+def test_an_event_just_before_the_cut_does_move_features(data, specs):
+    before = cut(data, specs, 2)
     user_num = data.events.user_num.copy()
     user_num[np.searchsorted(data.events.time, before.window.now) - 1] = before.replays[0].batch.user_num[0]
-    after = cut(replace(data, events=replace(data.events, user_num=user_num)), 2)
+    after = cut(replace(data, events=replace(data.events, user_num=user_num)), specs, 2)
     with pytest.raises(AssertionError):
         same_features(before, after)

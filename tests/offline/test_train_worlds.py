@@ -23,7 +23,10 @@ def test_who_only_buys_the_same_things_again_gets_these_things(tmp_path):
     random = np.random.default_rng(1)
     own = {f"u{user}": random.choice(60, 3, replace=False) for user in range(80)}
     rows = [
-        (user, f"i{item}", "purchase", START + day * DAY) for day in range(0, 40, 4) for user, items in own.items() for item in items
+        (user, f"i{item}", "purchase", START + day * DAY)
+        for day in range(0, 40, 4)
+        for user, items in own.items()
+        for item in items
     ]
     recommender = train(write(tmp_path / "shop", rows), tmp_path / "registry")
     for user, items in own.items():

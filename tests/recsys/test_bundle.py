@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,18 @@ def test_a_loaded_bundle_answers_as_the_model_that_was_saved(tmp_path, shop, ran
     queries = questions(saved)
     for before, after in zip(*(one.answer(queries, lambda: 0.0).slates for one in (saved, loaded)), strict=True):
         assert before == after
+
+
+def test_two_sources_of_one_kind_keep_their_names_and_what_they_know(recommender, tmp_path):
+    model = recommender.model
+    _, similar, popular, repeats = model.snapshot.sources
+    sources = (similar, replace(similar, name="visits", half_life_days=1.0), popular, replace(repeats, name="touched"))
+    saved = replace(model, snapshot=replace(model.snapshot, sources=sources), ranker=None)
+    folder = builders.write_bundle(saved, tmp_path / "registry", until=recommender.until)
+    loaded = bundle.load(folder)
+    assert loaded.model.snapshot.source_names == ("item_similarity", "visits", "popularity", "touched")
+    assert [source.half_life_days for source in loaded.model.snapshot.sources[:2]] == [similar.half_life_days, 1.0]
+    bundle.check_golden(folder, loaded)
 
 
 def test_a_loaded_bundle_cannot_be_changed(folder):

@@ -50,13 +50,13 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path, text, ke
 @pytest.mark.parametrize(
     "text",
     [
-        "als.factors = 7",
+        "als.factors = -1",
         "als.factors = 1025",
         "als.factors = 'many'",
-        "als.regularization = 0",
+        "als.regularization = -0.5",
         "als.half_life_days = inf",
         "popularity.half_life_days = nan",
-        "split.cuts = 1",
+        "split.cuts = 13",
         "ranker.learning_rate = 1.01",
         "event_weights.view_item = -0.1",
         "retrieval.candidates_per_source = 0",
@@ -74,7 +74,7 @@ def test_a_value_out_of_range_is_refused_with_its_key(tmp_path, text):
 
 
 def test_all_violations_are_told_at_once(tmp_path):
-    message = refusal(tmp_path, "als.factors = 1\nranker.trees = 0\ntypo = 3\n[placements.home]\nslate_size = 0")
+    message = refusal(tmp_path, "als.factors = -1\nranker.trees = 0\ntypo = 3\n[placements.home]\nslate_size = 0")
     for part in ("als.factors: ", "ranker.trees: ", "typo: unknown key", "placements.home.slate_size: "):
         assert part in message
 

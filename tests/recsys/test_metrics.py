@@ -98,6 +98,18 @@ def test_a_part_of_the_truth_is_the_truth_of_its_users(world, data):
         assert {int(user): relevant_of(some, row) for row, user in enumerate(some.user_num)}.items() <= by_user.items()
 
 
+@settings(max_examples=60, deadline=None)
+@given(judged(), st.integers(0, 1000))
+def test_what_cannot_be_found_is_no_longer_true_and_who_has_nothing_left_is_out(world, seed):
+    truth, _, _ = world
+    excluded = np.random.default_rng(seed).integers(0, len(truth) * N_ITEMS, 30)
+    rest = truth.without(excluded)
+    out = set(excluded.tolist())
+    left = [{item for item in relevant_of(truth, row) if row * N_ITEMS + item not in out} for row in range(len(truth))]
+    assert rest.user_num.tolist() == [row for row, items in enumerate(left) if items]
+    assert [relevant_of(rest, row) for row in range(len(rest))] == [items for items in left if items]
+
+
 def test_coverage_counts_items_that_anybody_sees_in_the_first_k():
     slates = np.array([[0, 1, 2], [1, 0, -1], [3, -1, -1]], np.int32)
     assert coverage(slates, 1, 8) == 3 / 8

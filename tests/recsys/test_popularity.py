@@ -24,4 +24,8 @@ def test_counts_weigh_types_and_ages_and_know_items_without_events():
     )
     counts = decayed_counts(events, 4, {EventType.PURCHASE: 8.0, EventType.VIEW_ITEM: 1.0}, 20 * DAY, 10.0)
     assert counts == pytest.approx([1.5, 0, 2, 0])
-    assert popular_order(counts).tolist() == [2, 0, 1, 3]  # ties by row
+    assert popular_order(counts).tolist() == [2, 0, 1, 3]
+
+
+def test_equally_popular_items_keep_the_order_of_their_rows():
+    assert popular_order(np.repeat(np.float32([1, 2]), 100)).tolist() == [*range(100, 200), *range(100)]

@@ -96,18 +96,33 @@ def test_a_known_user_is_served_from_the_model_with_the_sources_of_each_item(rec
 @pytest.mark.parametrize("user_id", ["", "never seen", "u40"])
 def test_a_seed_item_makes_the_slate_personal_and_is_not_in_it(recommender, user_id):
     for seed in ("i03", "i06"):
-        asked = query(user_id, seed_item_ids=("no such item", seed))
+        asked = query(user_id, slate_size=500, seed_item_ids=("no such item", seed))
         got = slate(recommender, asked)
         assert recommender.is_personal(asked)
         assert got.served_from == ServedFrom.MODEL
+        assert len(got.items) == 60
         assert seed not in ids(got)
         assert np.mean([tribe(item) == tribe(seed) for item in ids(got)[:5]]) > 0.7
 
 
-def test_seeds_add_to_what_is_known_of_a_user(recommender):
-    plain, seeded = (ids(slate(recommender, query(seed_item_ids=seeds))) for seeds in ((), ("i03", "i07")))
-    assert plain != seeded
-    assert not {"i03", "i07"} & set(seeded)
+@pytest.mark.parametrize("source", [0, 1])
+def test_seeds_add_to_what_each_source_knows_of_a_user(recommender, source):
+    snapshot = recommender.model.snapshot
+    sources = (recommender.model.popular, snapshot.sources[source])
+    model = replace(
+        recommender.model,
+        snapshot=replace(snapshot, sources=sources),
+        blend=np.array([[0, 1], [0, 1]], dtype=np.float32),
+        ranker=None,
+    )
+    seeded = Recommender(recommender.identity, model)
+    seeds = ("i33", "i21")
+    plain, once, twice = (
+        slate(seeded, query(slate_size=60, seed_item_ids=items)) for items in ((), seeds, (*seeds, "i33"))
+    )
+    assert [item for item in ids(plain) if item not in seeds][:30] != ids(once)[:30]
+    assert once == twice
+    assert all(list(item.sources) == sorted(item.sources) for item in once.items)
 
 
 def test_unknown_seeds_and_exclusions_change_nothing(recommender):
@@ -180,6 +195,7 @@ def test_mixed_queries_in_one_batch_get_what_each_gets_alone(recommender):
                 exclude_policy=ExcludePolicy(random.choice(list(ExcludePolicy))),
                 use_ranker=bool(random.random() < 0.7),
                 candidates_per_source=int(random.choice([5, 50])),
+                candidates=int(random.choice([10, 100])),
             ),
         )
         for _ in range(60)
@@ -254,6 +270,13 @@ def test_what_fills_a_slate_up_says_so(recommender):
     assert filled == sorted(filled)
     assert any(filled)
     assert not filled[0]
+
+
+def test_only_the_best_candidates_of_stage_1_are_ranked(recommender):
+    first = slate(recommender, query(parameters=ServingParameters(use_ranker=False)))
+    ranked = slate(recommender, query(parameters=ServingParameters(candidates=3)))
+    assert set(ids(ranked)[:3]) == set(ids(first)[:3])
+    assert [item.sources == ("fill",) for item in ranked.items] == [False] * 3 + [True] * 7
 
 
 def test_a_set_without_times_answers_too():

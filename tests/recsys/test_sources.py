@@ -19,6 +19,7 @@ from recsys.sources import (
     Proposal,
     RepeatsSource,
     SimilaritySource,
+    rank_within,
     retrieve,
     top,
 )
@@ -228,3 +229,32 @@ def test_a_rounding_error_is_no_scale():
     history = worlds.snapshot(worlds.world()).histories.rows(np.array([-1]))
     candidates = retrieve((source,), builders.batch(history, 0, 3), 2)
     assert candidates.scaled.max() == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(asked(), st.integers(1, 40), st.integers(0, 1000))
+def test_the_best_candidates_of_each_query_are_kept_in_their_order(world, limit, seed):
+    known, batch, k = world
+    candidates = retrieve(known.sources, batch, k)
+    blend = np.random.default_rng(seed).integers(0, 9, len(candidates)).astype(np.float32)
+    best, score = candidates.best(blend, limit)
+    for query in range(len(batch)):
+        own = np.flatnonzero(candidates.query_num == query)
+        expected = own[np.sort(top(blend[own], limit))]
+        part = best.query_num == query
+        assert best.item_num[part].tolist() == candidates.item_num[expected].tolist()
+        assert score[part].tolist() == blend[expected].tolist()
+    assert (np.diff(batch.keys(best.query_num, best.item_num)) > 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(-2, 2), max_size=6), min_size=1, max_size=4))
+def test_ranks_count_inside_a_query_and_equal_scores_keep_their_order(scores):
+    query = np.repeat(np.arange(len(scores)), [len(part) for part in scores])
+    flat = np.array([score for part in scores for score in part], dtype=np.float32)
+    expected = [
+        1 + sum(other > score or (other == score and before < place) for before, other in enumerate(part))
+        for part in scores
+        for place, score in enumerate(part)
+    ]
+    assert rank_within(query, flat, len(scores)).tolist() == expected

@@ -1,6 +1,5 @@
 """Windows of the past."""
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +7,7 @@ from hypothesis import strategies as st
 import builders
 import worlds
 from recsys import splits
+from recsys.interactions import Events
 from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType
 
 BUY, VIEW = EventType.PURCHASE, EventType.VIEW_ITEM
@@ -20,16 +20,17 @@ def test_windows_follow_each_other_up_to_the_end_and_nothing_of_a_future_is_in_i
     shop = worlds.world(seed, n_events=300)
     windows = splits.by_time(shop.events, shop.until, horizon, cuts, (BUY,))
     step = int(horizon * DAY)
+    bought = shop.events.of_types((BUY,)).time
     cuts_at = [shop.until - number * step for number in range(cuts, 0, -1)]
-    assert [window.now for window in windows] == [cut for cut in cuts_at if cut in {one.now for one in windows}]
+    useful = [cut for cut in cuts_at if cut > shop.events.time[0] and ((bought >= cut) & (bought < cut + step)).any()]
+    assert [window.now for window in windows] == useful
     for window in windows:
         assert window.past.time.max() < window.now <= window.future.time.min()
         assert window.future.time.max() < window.now + step <= shop.until
         assert set(window.future.event_type.tolist()) == {BUY}
         assert len(window.past) == (shop.events.time < window.now).sum()
-    purchases = shop.events.of_types((BUY,))
     if len(windows) == cuts:
-        assert sum(len(window.future) for window in windows) == (purchases.time >= windows[0].now).sum()
+        assert sum(len(window.future) for window in windows) == (bought >= windows[0].now).sum()
 
 
 def test_a_window_with_nothing_to_learn_is_left_out():
@@ -38,25 +39,29 @@ def test_a_window_with_nothing_to_learn_is_left_out():
     assert [window.now for window in windows] == [25 * DAY]  # before day 10 there is no past, after it no purchase
 
 
-def test_a_set_without_times_hides_a_fifth_in_each_window():
-    shop = worlds.world(static=True, n_events=2000)
-    windows = splits.static(shop.events, 3, INTERACTION_TYPES, seed=5)
-    interactions = np.isin(shop.events.event_type, INTERACTION_TYPES).mean()
+def pairs(events: Events) -> set[tuple[int, int]]:
+    return set(zip(events.user_num.tolist(), events.item_num.tolist(), strict=True))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 99), st.booleans())
+def test_hidden_items_are_a_share_of_each_user_s_and_nothing_of_them_stays_in_the_past(seed, static):
+    shop = worlds.world(seed, n_events=400, static=static)
+    n_users, n_items = len(shop.users), len(shop.items)
+    windows = splits.hidden(shop.events, shop.until, n_users, n_items, 3, (BUY,), seed)
+    bought = pairs(shop.events.of_types((BUY,)))
     for window in windows:
-        assert window.now == 0
-        assert len(window.past) == pytest.approx(1600, abs=80)
-        assert len(window.future) == pytest.approx(400 * interactions, abs=60)
-    hidden = [set(window.future.session_num.tolist()) for window in windows]
-    assert hidden[0] != hidden[1] != hidden[2]
-    again = splits.static(shop.events, 3, INTERACTION_TYPES, seed=5)
-    assert [window.future.item_num.tolist() for window in windows] == [one.future.item_num.tolist() for one in again]
-
-
-def test_no_event_is_both_past_and_future_of_a_static_window():
-    shop = worlds.world(static=True)
-    for window in splits.static(shop.events, 2, tuple(EventType), seed=1):
-        together = np.sort(np.concatenate([window.past.session_num, window.future.session_num]))
-        assert together.tolist() == np.sort(shop.events.session_num).tolist()
+        assert window.now == shop.until
+        assert not pairs(window.past) & pairs(window.future)
+        assert set(window.future.event_type.tolist()) == {BUY}
+        assert pairs(window.past.of_types((BUY,))) | pairs(window.future) == bought
+        assert (window.past.user_num >= n_users).sum() == (shop.events.user_num >= n_users).sum()
+        for user in range(n_users):
+            own = sum(of == user for of, _ in bought)
+            assert sum(of == user for of, _ in pairs(window.future)) == (max(1, own // 5) if own > 1 else 0)
+    again = splits.hidden(shop.events, shop.until, n_users, n_items, 3, (BUY,), seed)
+    assert [pairs(window.future) for window in windows] == [pairs(window.future) for window in again]
+    assert pairs(windows[0].future) != pairs(windows[1].future)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ async def test_each_override_that_is_not_configured_is_a_violation(file):
         details = await refused(client.recommend(pb.RecommendRequest(variant_overrides=overrides)))
     assert set(details.violations) == {f"variant_overrides[{index}]" for index in (1, 2, 3)}
     assert "did you mean 'ranker'" in details.violations["variant_overrides[1]"]
+    assert "at most 64 characters" in details.violations["variant_overrides[3]"]
 
 
 async def test_an_anonymous_visitor_is_in_no_experiment(file):

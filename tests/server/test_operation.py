@@ -12,6 +12,8 @@ from recsys.v1 import experiment_service_pb2 as assign_pb
 from recsys.v1 import recommendation_service_pb2 as pb
 from recsys_server.app import App
 from recsys_server.errors import AddressError
+from recsys_server.interceptors import Gate
+from recsys_server.telemetry import Telemetry
 from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
 
 
@@ -62,11 +64,13 @@ async def test_metrics_can_be_left_out():
 
 
 async def test_a_drain_finishes_what_is_inside_and_tells_health_at_once():
-    recommender = FakeRecommender()
+    recommender = FakeRecommender(users=("first", "second"))
     async with serving(FakeRegistry(recommender), settings(deadline_seconds=30.0)) as client:
         recommender.open.clear()
-        call = client.recommend(pb.RecommendRequest(user_id="known"))
+        computed = client.recommend(pb.RecommendRequest(user_id="first"))
         await until(recommender.started.is_set)
+        waiting = client.recommend(pb.RecommendRequest(user_id="second"))
+        await asyncio.sleep(0.05)
         stub = health_pb2_grpc.HealthStub(client.channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
@@ -74,7 +78,8 @@ async def test_a_drain_finishes_what_is_inside_and_tells_health_at_once():
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert not drain.done()
         recommender.open.set()
-        assert (await call).items
+        assert (await computed).items
+        assert (await waiting).items
         async with asyncio.timeout(2):  # although the watch would never end
             await drain
 
@@ -93,6 +98,22 @@ async def test_who_cannot_be_finished_in_time_is_told_to_try_another_replica():
         details = await refused(second)
         assert (details.code.name, details.reason) == ("UNAVAILABLE", "DRAINING")
         await asyncio.gather(drain, first, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("remaining", "allowed"), [(None, 2.0), (0.5, 0.5), (9.0, 2.0)])
+async def test_a_call_may_take_what_its_client_allows_but_no_longer_than_the_server_does(remaining, allowed):
+    class Context:
+        def time_remaining(self):
+            return remaining
+
+    async def respond(_, deadline):
+        deadlines.append(deadline)
+        return b""
+
+    deadlines = []
+    handler = Gate(Telemetry(lambda: 0.0), 2.0, lambda: 100.0).method("Recommend", respond)
+    await handler.unary_unary(b"", Context())
+    assert deadlines == [100.0 + allowed]
 
 
 async def test_after_a_drain_nothing_listens():

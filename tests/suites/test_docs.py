@@ -21,7 +21,9 @@ def commands():
         for block in re.findall(
             r"^```(?:console|sh|shell|bash)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
         ):
-            for line in block.replace("\\\n", " ").splitlines():
+            lines = block.replace("\\\n", " ").splitlines()
+            typed = [line for line in lines if line.startswith("$ ")] or lines  # beside prompts, the rest is output
+            for line in typed:
                 lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
                 lexer.whitespace_split = True
                 words = list(lexer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,15 +22,15 @@ Contender = Callable[[QueryBatch, int], Int32s]
 """Slates int32[q, k] of a batch, -1 after the last item."""
 
 
-def contenders(recommender: Recommender, k_of_source: int) -> dict[str, Contender]:
+def contenders(recommender: Recommender, parameters: ServingParameters) -> dict[str, Contender]:
     """All rows of a report, in its order; without ``two-stage`` where the bundle has no ranker."""
     model = recommender.model
     everything = PopularitySource.of(model.snapshot.stats.column("item_interactions"))
     rows: dict[str, Contender] = {MOST_POPULAR: _popular(everything)}
     rows |= {source.name: _alone(source) for source in model.snapshot.sources}
-    rows[STAGE_1] = _stages(recommender, k_of_source, use_ranker=False)
+    rows[STAGE_1] = _stages(recommender, replace(parameters, use_ranker=False))
     if model.ranker is not None:
-        rows[TWO_STAGE] = _stages(recommender, k_of_source, use_ranker=True)
+        rows[TWO_STAGE] = _stages(recommender, parameters)
     return rows
 
 
@@ -47,9 +48,7 @@ def _alone(source: CandidateSource) -> Contender:
     return slates
 
 
-def _stages(recommender: Recommender, k_of_source: int, *, use_ranker: bool) -> Contender:
-    parameters = ServingParameters(use_ranker=use_ranker, candidates_per_source=k_of_source)
-
+def _stages(recommender: Recommender, parameters: ServingParameters) -> Contender:
     def slates(batch: QueryBatch, k: int) -> Int32s:
         ranked = recommender.rank(batch, [k] * len(batch), parameters, Stopwatch(lambda: 0.0))
         for error in ranked.errors:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys import bundle
 from recsys.errors import DataError
 from recsys.interactions import Events
 from recsys.manifest import Manifest
@@ -130,8 +131,7 @@ def _mode(recommender: Recommender, truth: Truth, policy: ExcludePolicy, content
     """One mode's table: every contender, every metric, every cut-off."""
     rows: dict[str, Any] = {}
     ndcg: dict[str, Float64s] = {}
-    k_of_source = contents.parameters["retrieval"]["candidates_per_source"]
-    for name, slates_of in contenders(recommender, k_of_source).items():
+    for name, slates_of in contenders(recommender, bundle.as_trained(contents, policy)).items():
         parts = [slates_of(batch, CUTOFFS[-1]) for batch in batches(recommender, truth.user_num, policy)]
         slates = np.concatenate(parts)
         values = {k: per_user(truth, slates, k) for k in CUTOFFS}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from recsys.sources import rank_within
-from recsys.types import Array, Bools, Float32s, Float64s
+from recsys.types import Array, Bools, Float32s, Float64s, Int64s
 from recsys_offline.train.training_set import Replay
 
 DEPTH = 20
 FACTORS = (0.0, 0.25, 0.5, 0.8, 1.25, 2.0, 4.0)
 ROUNDS = 3
+POSITIVES_AT_ONCE = 4_000
 
 
 def search(parts: Sequence[Replay]) -> Float32s:
@@ -20,16 +23,8 @@ def search(parts: Sequence[Replay]) -> Float32s:
 
     Coordinate ascent from the best of equal weights and each source alone; a source that does not pay gets 0.
     """
-    scaled = np.concatenate([part.candidates.scaled for part in parts])
-    label = np.concatenate([part.label for part in parts])
-    offsets = np.cumsum([0, *(len(part.batch) for part in parts[:-1])])
-    query = np.concatenate([part.candidates.query_num + at for part, at in zip(parts, offsets, strict=True)])
-    relevant = np.concatenate([part.relevant for part in parts])
-
-    def quality(weights: Array) -> float:
-        return ndcg(query, scaled @ weights, label, relevant)
-
-    n_sources = scaled.shape[1]
+    problem = _Problem.of(parts)
+    quality, n_sources = problem.ndcg, problem.scaled.shape[1]
     starts = [np.ones(n_sources, dtype=np.float32), *np.eye(n_sources, dtype=np.float32)]
     weights = max(starts, key=quality)
     best = quality(weights)
@@ -53,10 +48,62 @@ def _values(weights: Float32s, column: int) -> tuple[float, ...]:
     return tuple(base * factor for factor in FACTORS)
 
 
-def ndcg(query_num: Array, score: Float32s, label: Bools, relevant: Array) -> float:
-    """Mean of :func:`ndcg_of`."""
-    values = ndcg_of(query_num, score, label, relevant)
-    return float(values.mean()) if len(values) else 0.0
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """The search's data, so laid out that only the places of what is relevant are computed.
+
+    Attributes:
+        scaled: float32[n, S], of all queries, one behind the other.
+        start: int64[p], for each relevant candidate the first row of its query.
+        width: int64[p], how many candidates its query has.
+        positive: int64[p], its own row.
+        share: float64[p], what a hit at rank 1 adds to the mean NDCG.
+    """
+
+    scaled: Float32s
+    start: Int64s
+    width: Int64s
+    positive: Int64s
+    share: Float64s
+
+    @classmethod
+    def of(cls, parts: Sequence[Replay]) -> _Problem:
+        """From the replayed queries of one mode."""
+        query = np.concatenate(
+            [part.candidates.query_num + offset for part, offset in zip(parts, _offsets(parts), strict=True)]
+        )
+        relevant = np.concatenate([part.relevant for part in parts])
+        positive = np.flatnonzero(np.concatenate([part.label for part in parts]))
+        bounds = np.searchsorted(query, np.arange(len(relevant) + 1))
+        of = query[positive]
+        ideal = np.cumsum(1 / np.log2(np.arange(2, DEPTH + 2)))[np.minimum(relevant[of], DEPTH) - 1]
+        return cls(
+            np.concatenate([part.candidates.scaled for part in parts]),
+            bounds[of],
+            bounds[of + 1] - bounds[of],
+            positive,
+            1 / ideal / max(int((relevant > 0).sum()), 1),
+        )
+
+    def ndcg(self, weights: Array) -> float:
+        """Mean NDCG@20 under some weights; a tie counts against what is relevant."""
+        score = self.scaled @ weights
+        width = int(self.width.max(initial=0))
+        # -inf behind the last query, so that every row can be read to the full width and then masked.
+        padded = np.append(score, np.full(width, -np.inf, dtype=np.float32))
+        total = 0.0
+        for at in range(0, len(self.positive), POSITIVES_AT_ONCE):
+            some = slice(at, at + POSITIVES_AT_ONCE)
+            rows = sliding_window_view(padded, width)[self.start[some]]
+            inside = np.arange(width) < self.width[some, None]
+            rank = ((rows >= score[self.positive[some], None]) & inside).sum(axis=1)
+            total += float((self.share[some] / np.log2(rank + 1))[rank <= DEPTH].sum())
+        return total
+
+
+def _offsets(parts: Sequence[Replay]) -> Array:
+    """Where each part's queries start when all are numbered on."""
+    return np.cumsum([0, *(len(part.batch) for part in parts[:-1])])
 
 
 def ndcg_of(query_num: Array, score: Float32s, label: Bools, relevant: Array) -> Float64s:

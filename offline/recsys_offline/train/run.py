@@ -171,9 +171,7 @@ def split(job: Job) -> tuple[float, tuple[Window, ...]]:
     horizon = section.horizon_days or splits.horizon_days(job.events, targets, cuts)
     if job.has_times:
         windows = splits.by_time(job.events, job.until, horizon, cuts, targets)
-        users = [
-            len(training_set.window_truth(window, shape.users, shape.items, LEAST_USERS, 0)) for window in windows
-        ]
+        users = [len(training_set.window_truth(window, shape.users, shape.items, LEAST_USERS, 0)) for window in windows]
         enough = sum(count >= LEAST_USERS for count in users) >= LEAST_CUTS
         if enough or section.horizon_days or not _many_have_two_items(job):
             return horizon, windows

@@ -135,7 +135,12 @@ def _similarity(name: str, rows: str, facts: Facts, config: Config) -> Spec:
     history, histories = _times(
         facts, "history_half_life_days", section.history_half_life_days, 30.0, (3.0, FOREVER_DAYS)
     )
-    parameters: Parameters = {"method": "cosine", "rows": rows, "half_life_days": half_life, "history_half_life_days": history}
+    parameters: Parameters = {
+        "method": "cosine",
+        "rows": rows,
+        "half_life_days": half_life,
+        "history_half_life_days": history,
+    }
     return Spec(name, "neighbours", parameters, (fits, histories))
 
 
