@@ -52,10 +52,12 @@ class Truth:
 
     def thinned(self, limit: int) -> Truth:
         """At most ``limit`` users, evenly spread over the rows."""
-        if len(self) <= limit:
-            return self
         kept = np.zeros(len(self), dtype=bool)
-        kept[np.linspace(0, len(self) - 1, limit).astype(np.int64)] = True
+        kept[np.linspace(0, len(self) - 1, min(limit, len(self))).astype(np.int64)] = True
+        return self.where(kept)
+
+    def where(self, kept: Bools) -> Truth:
+        """The users for which kept (bool[u]) holds."""
         rows = np.repeat(np.arange(len(self)), np.diff(self.indptr))
         indptr = np.concatenate(([0], np.cumsum(np.diff(self.indptr)[kept]))).astype(np.int64)
         return Truth(self.user_num[kept], indptr, self.item_num[kept[rows]], self.n_items)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.config import SplitSection
 from recsys.errors import DataError
 from recsys.interactions import Events
 from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType
@@ -21,6 +20,8 @@ from recsys_offline.tables import TableError
 BOT_SHARE = 0.05
 MANY_USERS = 100
 # 1990: an earlier event comes from a wrong unit or a default date.
+LEAST_DAYS = 5
+"""A day for each of three windows of the ranker, one to learn from before them and one to hold out."""
 EARLIEST_TIME = 631_152_000
 
 
@@ -118,20 +119,18 @@ def _dirt(data: Dataset) -> Iterator[Check]:
 
 def _times(data: Dataset) -> Iterator[Check]:
     if not data.has_times:
-        yield Check("times", Status.NOTE, "none: a static set, for which no ranker is trained", "add event_time")
+        yield Check("times", Status.NOTE, "none: a static set, whose ranker learns from hidden items", "add event_time")
         return
     facts, time = data.snapshot, data.events.time
     days = (time[-1] - time[0]) / SECONDS_PER_DAY
     text = f"{facts.start_time} to {facts.end_time}, {days:,.1f} days"
     early = int(np.searchsorted(time, EARLIEST_TIME))
-    # One day for each window of the ranker, one to learn from before them and one to hold out.
-    least = SplitSection().cuts + 2
     if early:
         yield Check("times", Status.NOTE, f"{text}: {early:,} events before 1990", "correct event_time of these")
-    if days < least:
-        fix = f"bring at least {least} days for the ranker's windows, or expect lists of stage 1"
+    if days < LEAST_DAYS:
+        fix = f"bring at least {LEAST_DAYS} days for the ranker's windows, or expect lists of stage 1"
         yield Check("times", Status.NOTE, f"{text}: short", fix)
-    if not early and days >= least:
+    if not early and days >= LEAST_DAYS:
         yield Check("times", Status.OK, text)
 
 

@@ -141,7 +141,7 @@ def _models(commands: Any) -> None:
     recommend.add_argument("--k", type=_positive, default=20, metavar="K", help="items for each user, default 20")
     policies = [policy.value for policy in ExcludePolicy]
     recommend.add_argument("--exclude", choices=policies, default="none", help="what history keeps out, default none")
-    recommend.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .parquet or .csv file")
+    recommend.add_argument("--out", type=_list_file, required=True, metavar="FILE", help="a .parquet or .csv file")
 
     bundles = _command(commands, "bundles", "bundles", "List, show and switch the bundles of a registry.")
     bundles.add_argument("action", choices=("list", "show", "promote", "rollback"))
@@ -183,6 +183,12 @@ def _time(text: str) -> int:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 2026-01-31 or 2026-01-31T12:00:00Z") from error
     return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+
+
+def _list_file(text: str) -> Path:
+    if not text.endswith((".parquet", ".csv")):
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .parquet or .csv")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

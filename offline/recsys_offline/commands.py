@@ -76,15 +76,16 @@ def train(arguments: Namespace) -> int:
 def evaluate(arguments: Namespace) -> int:
     """``recsys evaluate``."""
     registry = Registry(arguments.registry)
+    judged = registry.find(arguments.bundle)
+    other = registry.find(arguments.against) if arguments.against else None
     data = dataset.read(arguments.dataset, now=int(time.time()))
-    report = evaluate_bundle(data, registry, registry.find(arguments.bundle), arguments.start)
-    if arguments.against:
-        other = evaluate_bundle(data, registry, registry.find(arguments.against), arguments.start)
-        report["against"] = other
+    report = evaluate_bundle(data, registry, judged, arguments.start)
+    if other:
+        report["against"] = evaluate_bundle(data, registry, other, arguments.start)
     path = evaluation.write(report, arguments.out)
     print("\n".join(table_lines(report)))
-    if arguments.against:
-        print("\n".join(["", f"against {arguments.against}", *table_lines(report["against"])]))
+    if other:
+        print("\n".join(["", f"against {other}", *table_lines(report["against"])]))
     print(f"\n{path}")
     return 0
 

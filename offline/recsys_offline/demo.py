@@ -25,7 +25,7 @@ from recsys_offline.evaluate.table import table_lines
 from recsys_offline.jobs import evaluate_bundle, train_bundle
 from recsys_offline.simulate import simulate
 
-SHOP = (3_000, 800, 120, 7)  # users, items, days, seed
+SHOP = (6_000, 800, 120, 7)  # users, items, days, seed
 HOLDOUT_DAYS = 14
 HOLDOUT_SHARE = 0.1
 SHOWN = 5

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from recsys import bundle, manifest
 from recsys.config import Config
+from recsys.errors import DataError
 from recsys.registry import Registry
 from recsys_offline import dataset
 from recsys_offline.dataset import Dataset
@@ -21,7 +22,13 @@ from recsys_offline.train.steps import Steps
 
 
 def train_bundle(path: Path, registry: Registry, until: int | None, parameters: Config) -> str:
-    """Train on a dataset and publish the bundle; returns its id."""
+    """Train on a dataset and publish the bundle; returns its id.
+
+    Raises:
+        DataError: the dataset cannot be used, or ``until`` (unix seconds) lies in the future.
+    """
+    if until is not None and until > time.time():
+        raise DataError("--until lies in the future; give a time up to now, or leave it out to use all events")
     registry.staging.mkdir(parents=True, exist_ok=True)  # a place that cannot be written shows now, not hours later
     steps = Steps(training.n_steps(parameters) + 2)
     try:

@@ -59,7 +59,7 @@ MISTAKES = (
     ("recommend --registry registry --k 0 --out lists.csv", 2, "--k: '0' is not a number from 1"),
     ("recommend --registry registry --k many --out lists.csv", 2, "--k: 'many' is not a number from 1"),
     ("recommend --registry registry --exclude bought --out lists.csv", 2, "invalid choice: 'bought'"),
-    ("recommend --registry registry --out lists.txt", 1, "lists.txt: give a name that ends in .parquet or .csv"),
+    ("recommend --registry registry --out lists.txt", 2, "must end in .parquet or .csv"),
     ("recommend --registry registry --out file/lists.csv", 1, "file"),
     ("recommend --registry registry --users nowhere.csv --out lists.csv", 1, "nowhere.csv: No such file"),
     ("recommend --registry registry --users noise --out lists.csv", 1, "noise: not a text file of users"),

@@ -27,9 +27,16 @@ SHOPS = {
     "no times": changed(time=0),
     "no times, one event": [("u1", "i1", "purchase", 0)],
     "times before 1970": [(user, item, kind, time - 60 * 365 * DAY) for user, item, kind, time in PLENTY],
-    "refunds alone": changed(event_type="refund"),
-    "impressions alone": changed(event_type="impression"),
 }
+
+
+@pytest.mark.parametrize("kind", ["refund", "impression"])
+def test_a_shop_in_which_nobody_acts_on_anything_is_refused_with_one_line(tmp_path: Path, kind: str):
+    path = write(tmp_path / "shop", changed(event_type=kind))
+    trained = recsys("train", path, "--registry", tmp_path / "registry")
+    assert trained.status == 1
+    assert "nothing to learn from" in trained.err.splitlines()[-1]
+    assert "Traceback" not in trained.err
 
 
 @pytest.mark.parametrize("name", SHOPS)

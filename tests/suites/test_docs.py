@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from recsys_offline.cli import build_parser as offline_parser
 
+from recsys_offline.cli import build_parser as offline_parser
 from recsys_server.settings import build_parser as server_parser
 
 ROOT = Path(__file__).parents[2]

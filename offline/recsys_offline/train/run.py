@@ -9,13 +9,14 @@ import numpy as np
 
 from recsys import features, ranker, splits
 from recsys.config import Config
+from recsys.errors import DataError
 from recsys.interactions import Events
 from recsys.metrics import Truth, bootstrap_interval
 from recsys.ranker import Ranker, TrainingSet
 from recsys.recommender import Model
 from recsys.snapshot import Snapshot
 from recsys.splits import Window
-from recsys.types import SECONDS_PER_DAY, EventType, ExcludePolicy, Float32s, Float64s
+from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType, ExcludePolicy, Float32s, Float64s
 from recsys_offline.as_of import as_of
 from recsys_offline.dataset import Dataset
 from recsys_offline.train import blending, fitting, snapshots, training_set, tune
@@ -25,6 +26,8 @@ from recsys_offline.train.specs import Facts, Spec, propose
 from recsys_offline.train.steps import Steps
 
 N_MODES = 2
+N_HALVES = 2
+"""Of a window's users: one chooses and weighs the sources, one judges the ranker."""
 JUDGED_USERS = 2_000
 TUNED_USERS = 1_000
 LEAST_USERS = 150
@@ -150,8 +153,15 @@ def _reason(spec: Spec) -> str:
 
 
 def prepare(dataset: Dataset, until: int | None, config: Config) -> Job:
-    """The events to train on, and their facts."""
+    """The events to train on, and their facts.
+
+    Raises:
+        DataError: nobody acts on anything.
+    """
     events = dataset.events
+    if not len(events.of_types(INTERACTION_TYPES)):
+        wanted = ", ".join(event_type.word for event_type in INTERACTION_TYPES)
+        raise DataError(f"{dataset.path}: nothing to learn from: no event is one of {wanted}")
     end = (until if until is not None else int(events.time[-1]) + 1) if dataset.has_times else 0
     rows = max(len(dataset.users), int(events.user_num.max()) + 1)
     shape = Shape(len(dataset.users), rows, len(dataset.items))
@@ -189,7 +199,7 @@ def _many_have_two_items(job: Job) -> bool:
 
 
 def with_truth(job: Job, windows: tuple[Window, ...]) -> list[tuple[Window, Truth]]:
-    """The windows in which somebody known comes back, and what those users did, oldest first."""
+    """The windows in which known users come back, and what those did, oldest first."""
     limit = job.config.split.max_groups // (N_MODES * max(len(windows), 1))
     sampled = [
         training_set.window_truth(
@@ -197,27 +207,29 @@ def with_truth(job: Job, windows: tuple[Window, ...]) -> list[tuple[Window, Trut
         )
         for window in windows
     ]
-    return [(window, truth) for window, truth in zip(windows, sampled, strict=True) if len(truth)]
+    return [(window, truth) for window, truth in zip(windows, sampled, strict=True) if len(truth) >= N_HALVES]
 
 
 def learn(job: Job, cuts: list[tuple[Window, Truth]], proposed: tuple[Spec, ...], steps: Steps) -> Learned:
-    """Replay the windows, newest first: it chooses and weighs the sources, and judges the ranker."""
+    """Replay the windows, newest first: half of its users choose and weigh the sources, the others judge the ranker."""
     *older, (window, truth) = cuts
-    specs = choose_specs(job, window, truth, proposed, steps)
-    judged, k = truth.thinned(JUDGED_USERS), job.config.retrieval.candidates_per_source
+    odd = np.arange(len(truth)) % 2 == 1
+    chooser, judged = truth.where(~odd).thinned(JUDGED_USERS), truth.where(odd).thinned(JUDGED_USERS)
+    specs = choose_specs(job, window, chooser, proposed, steps)
+    k = job.config.retrieval.candidates_per_source
     snapshot = _fit_sources(job, window, specs, steps)
-    with steps(f"Weigh the sources on {len(judged):,} users"):
-        replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
+    with steps(f"Weigh the sources on {len(chooser):,} users"):
+        replays = [list(training_set.replay(snapshot, chooser, window.now, policy, k)) for policy in job.policies]
         blend = np.stack([blending.search(of_mode) for of_mode in replays])
         paying = np.flatnonzero((blend > 0).any(axis=0) | (np.array(snapshot.source_names) == "popularity"))
         if len(paying) < len(specs):
             specs, blend = tuple(specs[column] for column in paying), blend[:, paying]
             snapshot = replace(snapshot, sources=tuple(snapshot.sources[column] for column in paying))
-            replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
     parts = [_learn_cut(job, snapshot, truth, window, blend, steps)]
     for past, past_truth in reversed(older):
         parts.append(_learn_cut(job, _fit_sources(job, past, specs, steps), past_truth, past, blend, steps))
-    with steps("Judge the ranker on the newest window"):
+    with steps(f"Judge the ranker on {len(judged):,} users"):
+        replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
         earlier = job.fit_ranker(training_set.concatenate(parts[1:]))
         limit = job.config.retrieval.candidates
         scores = [_judge_replay(earlier, part, snapshot, blend, limit) for of_mode in replays for part in of_mode]
