@@ -124,6 +124,13 @@ class Histories:
         picks = np.arange(indptr[-1]) + np.repeat(start - indptr[:-1], length)
         return Histories(indptr, *(column[picks] for column in self.columns))
 
+    def newest(self, limit: Int64s) -> Histories:
+        """The newest limit[r] entries of each row r."""
+        length = np.minimum(np.diff(self.indptr), limit)
+        indptr = np.concatenate(([0], np.cumsum(length))).astype(np.int64)
+        picks = np.arange(indptr[-1]) + np.repeat(self.indptr[:-1] - indptr[:-1], length)
+        return Histories(indptr, *(column[picks] for column in self.columns))
+
     def preceded_by(self, items: list[Int32s], time: Int64s, event_type: EventType) -> Histories:
         """These histories with a new visit put first: in row r the items[r], all of one type and at time[r]."""
         added = np.array([len(part) for part in items])

@@ -79,7 +79,11 @@ def exclusions(
 
 def for_users(histories: Histories, user_num: Int32s, now: int, n_items: int, policy: ExcludePolicy) -> QueryBatch:
     """Queries of known users at one time under one policy, as training, evaluation and batch lists ask them."""
-    history = histories.rows(user_num)
+    return for_histories(histories.rows(user_num), user_num, now, n_items, policy)
+
+
+def for_histories(history: Histories, user_num: Int32s, now: int, n_items: int, policy: ExcludePolicy) -> QueryBatch:
+    """Queries of these histories; user_num is -1 where the user vector must be folded in."""
     return QueryBatch(
         user_num=user_num,
         now=np.full(len(user_num), now, dtype=np.int64),

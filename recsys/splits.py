@@ -21,11 +21,13 @@ class Window:
         now: unix seconds of the cut; 0 in a static set.
         past: events before the cut.
         future: target events from the cut to the horizon.
+        hides: whether the future is hidden items instead.
     """
 
     now: int
     past: Events
     future: Events
+    hides: bool = False
 
 
 def target_types(events: Events) -> tuple[EventType, ...]:
@@ -93,5 +95,5 @@ def hidden(
         order = np.lexsort((np.random.default_rng([seed, number]).random(len(keys)), user))
         drawn = np.arange(len(keys)) - start[user[order]] < quota[user[order]]
         out = np.isin(pair, keys[order[drawn]])
-        windows.append(Window(now, events.where(~out), events.where(out).of_types(targets)))
+        windows.append(Window(now, events.where(~out), events.where(out).of_types(targets), hides=True))
     return tuple(windows)

@@ -18,6 +18,7 @@ from recsys_offline.train import factorise, neighbours
 from recsys_offline.train.factorise import Shape
 from recsys_offline.train.specs import Spec
 
+HISTORY = "history_half_life_days"
 LEAST_RECALL = 0.98
 PROBED_USERS = 500
 
@@ -49,6 +50,13 @@ def fit(spec: Spec, events: Events, now: int, setting: Setting) -> CandidateSour
         case "repeats":
             return _repeats(spec, setting)
     raise ValueError(f"no such kind of source: {spec.kind}")
+
+
+def asked_with(source: CandidateSource, spec: Spec) -> CandidateSource:
+    """The source, reading histories as a spec says that differs in nothing else."""
+    if isinstance(source, SimilaritySource):
+        return replace(source, half_life_days=_number(spec, HISTORY))
+    return source
 
 
 def indexed(source: CandidateSource) -> CandidateSource:
@@ -92,9 +100,7 @@ def _neighbours(spec: Spec, events: Events, now: int, setting: Setting) -> Simil
         )
     matrix.data = np.minimum(matrix.data, 1.0)
     history = type_weights(setting.weights)
-    return SimilaritySource(
-        _item_item(spec, matrix, setting), history, _number(spec, "history_half_life_days"), spec.name
-    )
+    return SimilaritySource(_item_item(spec, matrix, setting), history, _number(spec, HISTORY), spec.name)
 
 
 def _item_item(spec: Spec, matrix: sp.csr_matrix, setting: Setting) -> sp.csr_array:

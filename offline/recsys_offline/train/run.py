@@ -26,8 +26,6 @@ from recsys_offline.train.specs import Facts, Spec, propose
 from recsys_offline.train.steps import Steps
 
 N_MODES = 2
-N_HALVES = 2
-"""Of a window's users: one chooses and weighs the sources, one judges the ranker."""
 JUDGED_USERS = 2_000
 TUNED_USERS = 1_000
 LEAST_USERS = 150
@@ -77,16 +75,12 @@ class Job:
     until: int
     has_times: bool
     setting: Setting
+    policies: tuple[ExcludePolicy, ...]
 
     @property
     def config(self) -> Config:
         """Parameters of the run."""
         return self.setting.config
-
-    @property
-    def policies(self) -> tuple[ExcludePolicy, ExcludePolicy]:
-        """The two modes of this shop."""
-        return training_set.modes(self.setting.targets)
 
     def snapshot(self, events: Events, now: int, specs: tuple[Spec, ...]) -> Snapshot:
         """Everything fitted on events before now."""
@@ -126,6 +120,8 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
         dataset = as_of(dataset, until)
     job = prepare(dataset, until, config)
     horizon, windows = split(job)
+    if windows and windows[0].hides:
+        job = replace(job, policies=job.policies[1:])  # what is hidden is always new to the user
     cuts = with_truth(job, windows)
     specs = propose(Facts.of(job.events, len(dataset.items), job.has_times, job.setting.targets), config)
     blend, fitted, metrics = None, None, NOT_JUDGED
@@ -166,7 +162,8 @@ def prepare(dataset: Dataset, until: int | None, config: Config) -> Job:
     rows = max(len(dataset.users), int(events.user_num.max()) + 1)
     shape = Shape(len(dataset.users), rows, len(dataset.items))
     threads = config.train.threads or len(os.sched_getaffinity(0))
-    return Job(events, end, dataset.has_times, Setting(shape, config, threads, splits.target_types(events)))
+    targets = splits.target_types(events)
+    return Job(events, end, dataset.has_times, Setting(shape, config, threads, targets), training_set.modes(targets))
 
 
 def n_steps(config: Config) -> int:
@@ -207,29 +204,31 @@ def with_truth(job: Job, windows: tuple[Window, ...]) -> list[tuple[Window, Trut
         )
         for window in windows
     ]
-    return [(window, truth) for window, truth in zip(windows, sampled, strict=True) if len(truth) >= N_HALVES]
+    return [(window, truth) for window, truth in zip(windows, sampled, strict=True) if len(truth)]
 
 
 def learn(job: Job, cuts: list[tuple[Window, Truth]], proposed: tuple[Spec, ...], steps: Steps) -> Learned:
-    """Replay the windows, newest first: half of its users choose and weigh the sources, the others judge the ranker."""
+    """Replay the windows, newest first: it chooses and weighs the sources, and judges the ranker.
+
+    Stage 1 is thus judged on what chose it, and the ranker is not: the ranker must win all the more clearly.
+    """
     *older, (window, truth) = cuts
-    odd = np.arange(len(truth)) % 2 == 1
-    chooser, judged = truth.where(~odd).thinned(JUDGED_USERS), truth.where(odd).thinned(JUDGED_USERS)
-    specs = choose_specs(job, window, chooser, proposed, steps)
-    k = job.config.retrieval.candidates_per_source
+    specs = choose_specs(job, window, truth, proposed, steps)
+    judged, k = truth.thinned(JUDGED_USERS), job.config.retrieval.candidates_per_source
     snapshot = _fit_sources(job, window, specs, steps)
-    with steps(f"Weigh the sources on {len(chooser):,} users"):
-        replays = [list(training_set.replay(snapshot, chooser, window.now, policy, k)) for policy in job.policies]
+    with steps(f"Weigh the sources on {len(judged):,} users"):
+        replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
         blend = np.stack([blending.search(of_mode) for of_mode in replays])
+        blend = np.broadcast_to(blend, (N_MODES, len(specs))).copy()
         paying = np.flatnonzero((blend > 0).any(axis=0) | (np.array(snapshot.source_names) == "popularity"))
         if len(paying) < len(specs):
             specs, blend = tuple(specs[column] for column in paying), blend[:, paying]
             snapshot = replace(snapshot, sources=tuple(snapshot.sources[column] for column in paying))
+            replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
     parts = [_learn_cut(job, snapshot, truth, window, blend, steps)]
     for past, past_truth in reversed(older):
         parts.append(_learn_cut(job, _fit_sources(job, past, specs, steps), past_truth, past, blend, steps))
     with steps(f"Judge the ranker on {len(judged):,} users"):
-        replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
         earlier = job.fit_ranker(training_set.concatenate(parts[1:]))
         limit = job.config.retrieval.candidates
         scores = [_judge_replay(earlier, part, snapshot, blend, limit) for of_mode in replays for part in of_mode]

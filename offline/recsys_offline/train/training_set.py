@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from recsys import features
 from recsys.config import Config
 from recsys.metrics import Truth
-from recsys.queries import QueryBatch, contains, for_users
+from recsys.queries import QueryBatch, contains, for_histories, for_users
 from recsys.ranker import TrainingSet
 from recsys.snapshot import Snapshot
 from recsys.sources import Candidates, rank_within, retrieve
 from recsys.splits import Window
 from recsys.types import Bools, EventType, ExcludePolicy, Float32s, Int32s, Int64s
+from recsys.vocabulary import UNKNOWN
 
 QUERIES_AT_ONCE = 2_000
+NEWCOMERS_SHARE = 0.3
+NEWCOMERS_EVENTS = 5
 
 
 def modes(targets: tuple[EventType, ...]) -> tuple[ExcludePolicy, ExcludePolicy]:
@@ -67,14 +71,30 @@ def window_truth(window: Window, n_users: int, n_items: int, limit: int, seed: i
 def replay(snapshot: Snapshot, truth: Truth, now: int, policy: ExcludePolicy, k: int) -> Iterator[Replay]:
     """Chunks of queries at one cut: nothing but the snapshot is looked at to propose, the truth only to label."""
     for start in range(0, len(truth), QUERIES_AT_ONCE):
-        stop = min(start + QUERIES_AT_ONCE, len(truth))
-        batch = for_users(snapshot.histories, truth.user_num[start:stop], now, truth.n_items, policy)
-        own = truth.slice(start, stop)
-        reachable = ~contains(batch.excluded, own.keys)
-        relevant = np.bincount(own.keys[reachable] // own.n_items, minlength=stop - start).astype(np.int32)
-        candidates = retrieve(snapshot.sources, batch, k)
-        label = contains(own.keys, batch.keys(candidates.query_num, candidates.item_num))
-        yield Replay(batch, candidates, label, relevant)
+        own = truth.slice(start, min(start + QUERIES_AT_ONCE, len(truth)))
+        yield _asked(snapshot, own, for_users(snapshot.histories, own.user_num, now, own.n_items, policy), k)
+
+
+def replay_newcomers(
+    snapshot: Snapshot, truth: Truth, now: int, policy: ExcludePolicy, k: int, random: np.random.Generator
+) -> Iterator[Replay]:
+    """A share of the queries as if nothing but the last few events were known: what a new user's session looks like."""
+    some = truth.where(random.random(len(truth)) < NEWCOMERS_SHARE)
+    for start in range(0, len(some), QUERIES_AT_ONCE):
+        own = some.slice(start, min(start + QUERIES_AT_ONCE, len(some)))
+        known = random.integers(1, NEWCOMERS_EVENTS + 1, len(own))
+        history = snapshot.histories.rows(own.user_num).newest(known)
+        unknown = np.full(len(own), UNKNOWN, dtype=np.int32)
+        yield _asked(snapshot, own, for_histories(history, unknown, now, own.n_items, policy), k)
+
+
+def _asked(snapshot: Snapshot, truth: Truth, batch: QueryBatch, k: int) -> Replay:
+    """The candidates of a batch, labelled by the truth of the same users."""
+    reachable = ~contains(batch.excluded, truth.keys)
+    relevant = np.bincount(truth.keys[reachable] // truth.n_items, minlength=len(batch)).astype(np.int32)
+    candidates = retrieve(snapshot.sources, batch, k)
+    label = contains(truth.keys, batch.keys(candidates.query_num, candidates.item_num))
+    return Replay(batch, candidates, label, relevant)
 
 
 def sample(part: Replay, negatives: int, random: np.random.Generator) -> Int64s:
@@ -92,15 +112,16 @@ def build(
 ) -> TrainingSet:
     """One window's part of the training set, for all modes."""
     random = np.random.default_rng([config.train.seed, abs(now)])
-    negatives = config.ranker.negatives
+    k = config.retrieval.candidates_per_source
+    replays = [replay(snapshot, truth, now, policy, k) for policy in policies]
+    replays.append(replay_newcomers(snapshot, truth, now, policies[-1], k, random))
     parts: list[TrainingSet] = []
-    for policy in policies:
-        for part in replay(snapshot, truth, now, policy, config.retrieval.candidates_per_source):
-            best, score = part.best(blend, config.retrieval.candidates)
-            context = features.Context(best.batch, best.candidates, score, snapshot.stats)
-            kept = sample(best, negatives, random)
-            label = best.label[kept].astype(np.float32)
-            parts.append(TrainingSet(features.matrix(context)[kept], label, best.candidates.query_num[kept]))
+    for part in chain(*replays):
+        best, score = part.best(blend, config.retrieval.candidates)
+        context = features.Context(best.batch, best.candidates, score, snapshot.stats)
+        kept = sample(best, config.ranker.negatives, random)
+        label = best.label[kept].astype(np.float32)
+        parts.append(TrainingSet(features.matrix(context)[kept], label, best.candidates.query_num[kept]))
     return concatenate(parts)
 
 

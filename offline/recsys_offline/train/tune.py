@@ -26,9 +26,13 @@ def tune(spec: Spec, window: Window, asked: list[tuple[QueryBatch, Truth]], sett
 
     Coordinate search: of each group the best alternative is kept before the next group is tried.
     """
+    latest: list[tuple[Spec, CandidateSource]] = []
 
     def quality(tried: Spec) -> float:
-        return _quality(fitting.fit(tried, window.past, window.now, setting), asked)
+        source = next((fitted for known, fitted in latest if _same_fit(known, tried)), None)
+        source = source or fitting.fit(tried, window.past, window.now, setting)
+        latest[:] = [(tried, source)]
+        return _quality(fitting.asked_with(source, tried), asked)
 
     chosen, best = spec, None
     for group in spec.options:
@@ -37,6 +41,11 @@ def tune(spec: Spec, window: Window, asked: list[tuple[QueryBatch, Truth]], sett
         best = quality(chosen) if best is None else best
         chosen, best = _better(chosen, best, [chosen.but(changed) for changed in group], quality)
     return chosen.settled()
+
+
+def _same_fit(one: Spec, other: Spec) -> bool:
+    """Whether two specs differ at most in how a history is read, which needs no fitting."""
+    return one.but({fitting.HISTORY: 0.0}) == other.but({fitting.HISTORY: 0.0})
 
 
 def _better(chosen: Spec, best: float, tried: list[Spec], quality: Callable[[Spec], float]) -> tuple[Spec, float]:
