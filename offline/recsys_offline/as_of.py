@@ -25,7 +25,7 @@ def as_of(dataset: Dataset, time: int) -> Dataset:
     """
     events = dataset.events.before(time)
     if not len(events):
-        first = dataset.snapshot.start_time
+        first = dataset.facts.start_time
         raise DataError(f"{dataset.path}: no event before --until; give a time after {first}")
     # Anonymous sessions have the highest rows, so that they stay behind the users.
     rows, user_num = np.unique(events.user_num, return_inverse=True)

@@ -89,7 +89,7 @@ def _problem(error: DataError) -> Check:
 
 
 def _summary(data: Dataset) -> Iterator[Check]:
-    facts = data.snapshot
+    facts = data.facts
     users, items = len(data.users), len(data.items)
     sessions = np.unique(data.events.user_num[data.events.user_num >= users]).size
     text = f"{facts.rows:,} of {facts.rows_read:,} rows kept, {users:,} users, {sessions:,} anonymous sessions"
@@ -121,7 +121,7 @@ def _times(data: Dataset) -> Iterator[Check]:
     if not data.has_times:
         yield Check("times", Status.NOTE, "none: a static set, whose ranker learns from hidden items", "add event_time")
         return
-    facts, time = data.snapshot, data.events.time
+    facts, time = data.facts, data.events.time
     days = (time[-1] - time[0]) / SECONDS_PER_DAY
     text = f"{facts.start_time} to {facts.end_time}, {days:,.1f} days"
     early = int(np.searchsorted(time, EARLIEST_TIME))

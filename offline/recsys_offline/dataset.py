@@ -25,7 +25,7 @@ WORDS = {event_type.word: event_type for event_type in EventType}
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class DataFacts:
     """What the data was when it was read: facts for a manifest.
 
     Attributes:
@@ -54,7 +54,7 @@ class Dataset:
         items: of the kept events and of the items file.
         catalogue: what the items file says, aligned to ``items``.
         has_times: False in a static set, where every time is 0.
-        snapshot: facts for a manifest.
+        facts: what a manifest says of the data.
         findings: each kind of dirt that was met, with the rule that dealt with it.
     """
 
@@ -64,7 +64,7 @@ class Dataset:
     items: Vocabulary
     catalogue: Catalogue
     has_times: bool
-    snapshot: Snapshot
+    facts: DataFacts
     findings: tuple[Finding, ...]
 
 
@@ -94,8 +94,8 @@ def read(path: Path, now: int | None = None) -> Dataset:
         catalogue = Catalogue.of(tables.items, listed_num, len(items))
         findings += find_dirt(tables.items, listed_num)
     has_times = rows.times is not None
-    snapshot = _snapshot(tables, events, len(kept), has_times=has_times)
-    return Dataset(path, events, users, items, catalogue, has_times, snapshot, findings)
+    facts = _facts(tables, events, len(kept), has_times=has_times)
+    return Dataset(path, events, users, items, catalogue, has_times, facts, findings)
 
 
 def problems(path: Path) -> tuple[TableError, ...]:
@@ -213,10 +213,10 @@ def _dense(keys: Array) -> Int32s:
     return dense
 
 
-def _snapshot(tables: directory.Tables, events: Events, rows_read: int, *, has_times: bool) -> Snapshot:
+def _facts(tables: directory.Tables, events: Events, rows_read: int, *, has_times: bool) -> DataFacts:
     ends = (events.time[0], events.time[-1]) if has_times else ()
     start, end = (datetime.fromtimestamp(int(time), UTC).isoformat() for time in ends) if has_times else ("", "")
-    return Snapshot(rows_read, len(events), start, end, tables.sha256())
+    return DataFacts(rows_read, len(events), start, end, tables.sha256())
 
 
 def event_types(table: Table) -> Int8s:

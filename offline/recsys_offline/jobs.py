@@ -40,7 +40,7 @@ def train_bundle(path: Path, registry: Registry, until: int | None, parameters: 
         for line in (*trained.choices, trained.verdict):
             print(line, file=sys.stderr)
         with steps("Publish"):
-            facts = (trained, asdict(data.snapshot), parameters, steps.done, int(time.time()))
+            facts = (trained, asdict(data.facts), parameters, steps.done, int(time.time()))
             return publish(registry, trained.model, partial(describe, *facts))
     finally:
         steps.close()

@@ -139,7 +139,7 @@ def test_each_row_is_counted_once_under_the_first_rule_that_drops_it(tmp_path):
         "events without an item": 1,
         "future times": 1,
     }
-    assert (data.snapshot.rows_read, data.snapshot.rows) == (9, 3)
+    assert (data.facts.rows_read, data.facts.rows) == (9, 3)
     assert [finding.where for finding in data.findings] == [f"events.csv row {row}" for row in (2, 4, 5, 6, 7)]
 
 
@@ -158,7 +158,7 @@ def test_a_set_without_times_is_static(tmp_path):
     for data in (without, empty):
         assert not data.has_times
         assert data.events.time.tolist() == [0]
-        assert data.snapshot.start_time == ""
+        assert data.facts.start_time == ""
 
 
 @pytest.mark.parametrize(
@@ -242,13 +242,13 @@ def test_a_word_that_is_neither_true_nor_false_is_refused_with_its_row(tmp_path)
         dataset.read(tmp_path)
 
 
-def test_the_snapshot_hash_follows_the_bytes_and_not_the_place(tmp_path):
+def test_the_hash_of_the_data_follows_the_bytes_and_not_the_place(tmp_path):
     here, there = (write_csv(tmp_path / name, "u,a,view_item,2024-01-01") for name in ("here", "there"))
-    first = dataset.read(here).snapshot
-    assert dataset.read(there).snapshot == first
+    first = dataset.read(here).facts
+    assert dataset.read(there).facts == first
     assert first.start_time == "2024-01-01T00:00:00+00:00"
     write_csv(there, "u,a,view_item,2024-01-02")
-    assert dataset.read(there).snapshot.sha256 != first.sha256
+    assert dataset.read(there).facts.sha256 != first.sha256
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ with directory.staged(pathlib.Path({str(out)!r})) as folder:
     directory.write(out, events)
     with pytest.raises(AttributeError):
         directory.write(out, events, items="not a table")
-    assert dataset.read(out).snapshot.rows == 1
+    assert dataset.read(out).facts.rows == 1
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
 

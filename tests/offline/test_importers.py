@@ -115,7 +115,7 @@ def test_online_retail_reads_the_spellings_of_its_second_edition_and_of_old_copi
     data = dataset.read(tmp_path / "out")
     assert data.users.array.tolist() == [b"13085"]
     assert data.catalogue.titles == ("£ LIGHTS",)
-    assert data.snapshot.end_time == "2009-12-31T07:46:00+00:00"
+    assert data.facts.end_time == "2009-12-31T07:46:00+00:00"
     assert report.notes == (
         "read as Latin-1: the text is not UTF-8",
         "InvoiceDate read as %m/%d/%Y %H:%M, taken as UTC",
@@ -126,7 +126,7 @@ def test_online_retail_twice_gives_the_same_bytes(tmp_path):
     source = retail_file(tmp_path, "csv")
     for out in ("one", "two"):
         online_retail.run(source, tmp_path / out)
-    one, two = (dataset.read(tmp_path / out).snapshot.sha256 for out in ("one", "two"))
+    one, two = (dataset.read(tmp_path / out).facts.sha256 for out in ("one", "two"))
     assert one == two
     events = pq.read_table(tmp_path / "one" / "events.parquet")
     assert len(set(events["event_id"].to_pylist())) == len(events)
