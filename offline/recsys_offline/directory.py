@@ -16,7 +16,7 @@ from recsys.errors import DataError
 from recsys_offline.tables import Table, TableError
 
 # What a directory may hold for us to replace it: all that we write ourselves.
-WRITTEN = {"events.parquet", "events", "items.parquet", "users.parquet", "truth"}
+WRITTEN = {"events.parquet", "events", "items.parquet", "users.parquet"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def staged(path: Path) -> Iterator[Path]:
     """
     path = path.absolute()
     if path.exists() and not _replaceable(path):
-        raise DataError(f"{path}: not empty, and not a dataset that an import wrote; give --out another directory")
+        raise DataError(f"{path}: not a dataset that recsys wrote; give --out another directory")
     partial, replaced = (path.with_name(f".{path.name}.{word}") for word in ("partial", "replaced"))
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -86,6 +86,8 @@ def staged(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}); give --out another place") from error
     finally:
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
         shutil.rmtree(partial, ignore_errors=True)
         if path.exists():
             shutil.rmtree(replaced, ignore_errors=True)

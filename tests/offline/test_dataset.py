@@ -342,9 +342,9 @@ def test_writing_replaces_a_dataset_but_never_anything_else(tmp_path):
     directory.write(tmp_path / "out", one)
     assert len(dataset.read(tmp_path / "out").users) == 1
     (tmp_path / "out" / "thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="not empty, and not a dataset"):
+    with pytest.raises(DataError, match="not a dataset that recsys wrote"):
         directory.write(tmp_path / "out", one)
-    with pytest.raises(DataError, match="not empty, and not a dataset"):
+    with pytest.raises(DataError, match="not a dataset that recsys wrote"):
         directory.write(tmp_path / "out" / "thesis.txt", one)
     assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
     with pytest.raises(DataError, match="cannot be written"):

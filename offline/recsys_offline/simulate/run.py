@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 
 from recsys.errors import DataError
 from recsys.types import EventType, Int64s
+from recsys_offline.directory import staged
 from recsys_offline.simulate.events import EventRows, make_events
 from recsys_offline.simulate.report import SimulationReport, headline
 from recsys_offline.simulate.world import World
-from recsys_offline.simulate.write import replaced, users_table, write_events, write_items
+from recsys_offline.simulate.write import users_table, write_events, write_items
 
 USERS_PER_PART = 10_000
 _LIMITS = {"users": 10**8, "items": 10**6, "days": 3650, "seed": 2**63}
@@ -39,7 +40,7 @@ def simulate(
         DataError: a number is out of range, or ``out`` cannot be used.
     """
     _check(users=users, items=items, days=days, seed=seed)
-    with replaced(out) as folder:
+    with staged(out) as folder:
         world = World.of(items, days, seed)
         write_items(folder / "items.parquet", world)
         counts, active, repeats = _write_users(folder, world, users, progress)

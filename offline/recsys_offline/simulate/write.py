@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.errors import DataError
 from recsys.types import SECONDS_PER_DAY, Array, Bools, EventType, Float64s
 from recsys_offline.simulate.events import EventRows
 from recsys_offline.simulate.items import Items, titles
@@ -20,43 +15,8 @@ from recsys_offline.simulate.users import Users
 from recsys_offline.simulate.words import AGE_GROUPS, BRANDS, CATEGORIES, COUNTRIES
 from recsys_offline.simulate.world import START_TIME, World
 
-_FILES = frozenset(f"{table}{kind}" for table in ("events", "items", "users") for kind in ("", ".csv", ".parquet"))
 _USER_DIGITS, _ITEM_DIGITS, _COUNT_DIGITS = 8, 6, 6
 _WORDS = pa.array([event_type.word for event_type in EventType], pa.string())
-
-
-@contextmanager
-def replaced(out: Path) -> Iterator[Path]:
-    """An empty folder beside ``out`` that takes its place when the block ends well, and goes when it does not.
-
-    Raises:
-        DataError: ``out`` holds something that is not a dataset, or the disk does not take the files.
-    """
-    out = out.resolve()
-    staged, old = (out.parent / f".{out.name}.{os.getpid()}.{word}" for word in ("new", "old"))
-    try:
-        _refuse(out)
-        staged.mkdir(parents=True)
-        yield staged
-        if out.exists():
-            out.rename(old)
-        staged.rename(out)
-    except OSError as error:
-        raise DataError(f"{out}: {error.strerror or error}; give a folder with space that can be written to") from error
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(staged, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _refuse(out: Path) -> None:
-    """Raise DataError unless out is free, empty or a dataset."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: not a folder; give another one with --out")
-    foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in _FILES) if out.exists() else []
-    if foreign:
-        raise DataError(f"{out}: holds {foreign[0]!r}, which is no part of a dataset; give another folder with --out")
 
 
 def write_events(path: Path, events: EventRows, users: Users) -> None:
