@@ -123,15 +123,12 @@ def _show(data: Dataset, until: int | None, address: str) -> None:
             f"{data.users.id(user)}, {who}, last seen: {', '.join(seen)}", _ask(address, data.users.id(user)), titles
         )
     _print_slate("somebody-new, whom the shop has never met", _ask(address, "somebody-new"), titles)
-    seed = data.items.id(int(np.bincount(events.item_num).argmax()))
-    answer = _ask(address, "somebody-new", "--seed", seed)
-    _print_slate(f"somebody-new, on the page of {titles[seed] or seed}", answer, titles)
 
 
-def _ask(address: str, user_id: str, *options: str) -> dict[str, Any]:
+def _ask(address: str, user_id: str) -> dict[str, Any]:
     """What the server answers."""
     command = [sys.executable, "-m", "recsys_server.ask", "--address", address, "--slate-size", str(SHOWN)]
-    done = subprocess.run([*command, *options, user_id], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    done = subprocess.run([*command, user_id], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
     if done.returncode:
         raise RecsysError(f"the server did not answer: {done.stderr.strip()}")
     answer: dict[str, Any] = json.loads(done.stdout)

@@ -78,7 +78,7 @@ MISTAKES = (
     (f"{TABLE} --event-type event_type --map view=look", 2, "'view=look' is not OLD=TYPE"),
     (f"{TABLE.replace('--user-id user_id', '--user-id user')} --as-type purchase", 1, "no column 'user'"),
     (f"{TABLE.replace('events.csv', 'nowhere.csv')} --as-type purchase", 1, "nowhere.csv: no such file"),
-    (f"{TABLE.replace('--out dataset', '--out keep')} --as-type purchase", 1, "keep: not empty"),
+    (f"{TABLE.replace('--out dataset', '--out keep')} --as-type purchase", 1, "keep: not a dataset that recsys wrote"),
     ("simulate --out dataset --users 0", 1, "--users 0: give a number from 1"),
     ("simulate --out dataset --days many", 2, "invalid int value: 'many'"),
 )
