@@ -12,6 +12,8 @@ import scipy.sparse as sp
 
 from recsys import features, manifest
 from recsys.als import Confidence
+from recsys.content import ContentModel, Encoder
+from recsys.content_source import ContentSource
 from recsys.errors import BundleError
 from recsys.interactions import Histories
 from recsys.item_index import IndexChoice, ItemIndex
@@ -19,8 +21,15 @@ from recsys.item_stats import ItemStats
 from recsys.manifest import GoldenAnswer, Manifest
 from recsys.ranker import Ranker
 from recsys.recommender import Identity, Model, Recommender
+from recsys.slate import Slots
 from recsys.snapshot import Snapshot
-from recsys.sources import AlsSource, CandidateSource, PopularitySource, RepeatsSource, SimilaritySource
+from recsys.sources import (
+    AlsSource,
+    CandidateSource,
+    PopularitySource,
+    RepeatsSource,
+    SimilaritySource,
+)
 from recsys.types import Array, ExcludePolicy, Query, ServingParameters, Slate
 from recsys.vocabulary import Vocabulary
 
@@ -69,7 +78,7 @@ def load(folder: Path) -> Recommender:
         raise BundleError(f"bundle {folder.name}: its ranker expects other features than this version; train it again")
     stats = ItemStats(contents.until, _map(folder, "item_stats"))
     histories = Histories(*(_map(folder, f"history_{name}") for name in HISTORY))
-    sources = tuple(_source(folder, name, parameters) for name, parameters in contents.sources.items())
+    sources = _sources(folder, contents.sources)
     model = Model(
         users=Vocabulary(_map(folder, "users")),
         items=Vocabulary(_map(folder, "items")),
@@ -77,6 +86,7 @@ def load(folder: Path) -> Recommender:
         blend=np.array(contents.blend, dtype=np.float32),
         ranker=Ranker.read(folder / RANKER) if contents.has_ranker else None,
         latest=contents.until + contents.horizon_seconds,
+        slots=tuple(Slots(names.index(name), shares) for name, shares in contents.slots.items()),
     )
     return Recommender(Identity(contents.bundle_id, contents.until, contents.created_time), model)
 
@@ -146,6 +156,10 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
                 "until": confidence.until,
                 "index": asdict(index.choice),
             }
+        case ContentSource(_, item_num, ContentModel(encoder, weights, strength)):
+            terms = {"terms": encoder.terms.array, "idf": encoder.idf}
+            described = {"kind": "content", "dimensions": encoder.dimensions, "strength": strength}
+            return {"item_num": item_num, "weights": weights, **terms}, described
         case SimilaritySource(neighbours, weights, half_life_days):
             arrays = {"indptr": neighbours.indptr, "indices": neighbours.indices, "data": neighbours.data}
             return arrays, {"kind": "neighbours", "weights": weights.tolist(), "half_life_days": half_life_days}
@@ -156,8 +170,16 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
     raise TypeError(f"no file format for {source.name}")
 
 
-def _source(folder: Path, name: str, parameters: dict[str, Any]) -> CandidateSource:
-    """The source of that name, from its files and parameters."""
+def _sources(folder: Path, described: dict[str, dict[str, Any]]) -> tuple[CandidateSource, ...]:
+    """The sources, in order."""
+    sources: list[CandidateSource] = []
+    for name, parameters in described.items():
+        sources.append(_source(folder, name, parameters, sources))
+    return tuple(sources)
+
+
+def _source(folder: Path, name: str, parameters: dict[str, Any], earlier: list[CandidateSource]) -> CandidateSource:
+    """The source of that name, from its files, its parameters and the sources before it."""
 
     def array(column: str) -> Array:
         return _map(folder, f"{name}_{column}")
@@ -170,6 +192,10 @@ def _source(folder: Path, name: str, parameters: dict[str, Any]) -> CandidateSou
             index = ItemIndex.read(folder / INDEX, IndexChoice(**given.pop("index")))
             factors = (array("item_factors"), array("user_factors"), array("gram"))
             return AlsSource(*factors, Confidence(**given), index)
+        case "content":
+            als = next(source for source in earlier if isinstance(source, AlsSource))
+            encoder = Encoder(Vocabulary(array("terms")), array("idf"), given["dimensions"])
+            return ContentSource.of(als, array("item_num"), ContentModel(encoder, array("weights"), given["strength"]))
         case "neighbours":
             rows = len(array("indptr")) - 1
             stored = (array("data"), array("indices"), array("indptr"))

@@ -65,21 +65,18 @@ class AlsSection(Section):
 class ItemSimilaritySection(Section):
     """Items that the same users, or the same visits, act on."""
 
-    neighbours: int = Field(200, ge=1)
-    shrinkage: float = Field(10.0, ge=0)
+    neighbours: int = Field(300, ge=1)
+    shrinkage: float = Field(0.0, ge=0)
     half_life_days: float = Field(0.0, ge=0)
     history_half_life_days: float = Field(0.0, ge=0)
 
 
 class ItemModelSection(Section):
-    """A learnt item-item model: EASE for small catalogues, GF-CF for middle ones."""
+    """EASE, a learnt item-item model for small catalogues."""
 
     ease_items: int = Field(6_000, ge=0)
-    gf_cf_items: int = Field(60_000, ge=0)
     neighbours: int = Field(300, ge=1)
     regularization: float = Field(0.0, ge=0)
-    dimensions: int = Field(256, ge=8)
-    share: float = Field(0.3, ge=0)
     half_life_days: float = Field(0.0, ge=0)
     history_half_life_days: float = Field(0.0, ge=0)
 
@@ -94,6 +91,15 @@ class RepeatsSection(Section):
     """What the user acts on again."""
 
     half_life_days: float = Field(0.0, ge=0)
+
+
+class ContentSection(Section):
+    """Items on which few have acted yet, known by their attributes."""
+
+    terms: int = Field(4_000, ge=0, le=20_000)
+    cold_below: int = Field(1, ge=1)
+    strength: float = Field(0.0, ge=0)
+    slot_share: float = Field(0.0, ge=0, le=0.5)
 
 
 class RetrievalSection(Section):
@@ -155,6 +161,7 @@ class Config(Section):
     item_model: ItemModelSection = ItemModelSection()
     popularity: PopularitySection = PopularitySection()
     repeats: RepeatsSection = RepeatsSection()
+    content: ContentSection = ContentSection()
     retrieval: RetrievalSection = RetrievalSection()
     ranker: RankerSection = RankerSection()
     server: ServerSection = ServerSection()

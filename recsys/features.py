@@ -34,7 +34,7 @@ USER_COLUMNS = (
     "user_mean_popularity",
     "user_mean_price",
 )
-MATCH_COLUMNS = ("price_ratio", "popularity_gap")
+MATCH_COLUMNS = ("price_ratio", "popularity_gap", "gone_before_days", "there_before_days", "there_first_days")
 PAIR_HALF_LIFE_DAYS = 30.0
 
 
@@ -130,7 +130,7 @@ def _cycle(place: Int64s, age: Float64s, session: Array, n: int) -> list[Array]:
 
 
 def _user_block(context: Context) -> Array:
-    """What kind of user asks, and how the item's price and popularity compare with the user's usual ones."""
+    """What kind of user asks, and how the item's price, popularity and lifetime compare with the user's."""
     batch, stats = context.batch, context.stats
     history, n = batch.history, len(batch)
     row = history.row
@@ -159,8 +159,24 @@ def _user_block(context: Context) -> Array:
             user,
             stats.column("item_price")[item] - user[:, USER_COLUMNS.index("user_mean_price")],
             interactions[item] - user[:, USER_COLUMNS.index("user_mean_popularity")],
+            *_lifetimes(context),
         ]
     )
+
+
+def _lifetimes(context: Context) -> list[Array]:
+    """Days from an item's last event to the user's last, from its first to the user's last, and to the user's first.
+
+    Who was last here before an item came, or after it was gone, did not see it: float[n] each.
+    """
+    history, stats = context.batch.history, context.stats
+    first, last = np.full(len(history), np.nan), np.full(len(history), np.nan)
+    some = np.flatnonzero(np.diff(history.indptr) > 0)
+    last[some], first[some] = history.time[history.indptr[some]], history.time[history.indptr[some + 1] - 1]
+    query, item = context.candidates.query_num, context.candidates.item_num
+    gone, there = stats.column("item_idle_days")[item], stats.column("item_age_days")[item]
+    until_last, until_first = ((stats.until - time[query]) / SECONDS_PER_DAY for time in (last, first))
+    return [gone - until_last, there - until_last, there - until_first]
 
 
 def _visits(batch: QueryBatch, row: Array, session: Array, time: Int64s) -> tuple[Array, Array, Array]:

@@ -47,6 +47,10 @@ class Events:
         """Events start to stop, without a copy."""
         return Events(*(getattr(self, column.name)[start:stop] for column in fields(self)))
 
+    def followed_by(self, later: Events) -> Events:
+        """These events, then those."""
+        return Events(*(np.concatenate([getattr(self, c.name), getattr(later, c.name)]) for c in fields(self)))
+
     def before(self, time: int) -> Events:
         """Events strictly before a time (unix seconds), without a copy."""
         return self.slice(0, int(np.searchsorted(self.time, time, side="left")))

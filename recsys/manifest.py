@@ -12,7 +12,7 @@ from typing import Any
 from recsys.config import Section
 from recsys.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 SEAL = "manifest.json.sha256"
 """Holds the hash of the manifest, in the format of sha256sum."""
@@ -61,6 +61,7 @@ class Manifest(Section):
         targets: event types that the ranker predicts.
         sources: for each source, in order, what it was fitted with.
         blend: weights of the sources, rebuy allowed and discovery.
+        slots: for each source that has its own, the shares of a slate's places, rebuy allowed and discovery.
         has_ranker: whether there is a second stage.
         feature_hash: of the ranker's columns.
         metrics: from the newest window before the end, with an interval of the gain.
@@ -82,6 +83,7 @@ class Manifest(Section):
     targets: tuple[str, ...]
     sources: dict[str, dict[str, Any]]
     blend: tuple[tuple[float, ...], ...]
+    slots: dict[str, tuple[float, float]]
     has_ranker: bool
     feature_hash: str
     metrics: dict[str, Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.interactions import Histories
-from recsys.types import Array, Bools, EventType, ExcludePolicy, Int32s, Int64s
+from recsys.types import Array, Bools, EventType, ExcludePolicy, Float32s, Int32s, Int64s
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class QueryBatch:
         discovery: bool[q], whether purchased items are kept out.
         n_items: size of the catalogue.
         excluded: int64[e], sorted keys ``query * n_items + item`` of what must not be in the slate.
+        vectors: float32[q, d], the user vectors, once they are made: several sources read them; None before.
     """
 
     user_num: Int32s
@@ -30,6 +31,7 @@ class QueryBatch:
     discovery: Bools
     n_items: int
     excluded: Int64s
+    vectors: Float32s | None = None
 
     def __len__(self) -> int:
         return len(self.user_num)
@@ -82,8 +84,10 @@ def for_users(histories: Histories, user_num: Int32s, now: int, n_items: int, po
     return for_histories(histories.rows(user_num), user_num, now, n_items, policy)
 
 
-def for_histories(history: Histories, user_num: Int32s, now: int, n_items: int, policy: ExcludePolicy) -> QueryBatch:
-    """Queries of these histories; user_num is -1 where the user vector must be folded in."""
+def for_histories(
+    history: Histories, user_num: Int32s, now: int | Int64s, n_items: int, policy: ExcludePolicy
+) -> QueryBatch:
+    """Queries of these histories, at one time or one each; user_num is -1 where the user vector must be folded in."""
     return QueryBatch(
         user_num=user_num,
         now=np.full(len(user_num), now, dtype=np.int64),

@@ -10,15 +10,16 @@ import numpy as np
 from recsys import features
 from recsys.queries import QueryBatch, exclusions, for_users
 from recsys.ranker import Ranker
-from recsys.slate import FILL, RankedItems, assemble, popular_items
+from recsys.slate import FILL, RankedItems, Slots, assemble, popular_items
 from recsys.snapshot import Snapshot
-from recsys.sources import Candidates, PopularitySource, retrieve
+from recsys.sources import Candidates, PopularitySource, given, retrieve
 from recsys.types import (
     Answer,
     EventType,
     ExcludePolicy,
     Float32s,
     Int32s,
+    Int64s,
     Query,
     ServedFrom,
     ServingParameters,
@@ -51,6 +52,7 @@ class Model:
         ranker: stage 2; None where it did not beat stage 1.
         latest: unix seconds; later queries count as asked then, as the ranker has never seen greater ages, and earlier
             ones than the bundle's end as asked at that.
+        slots: places kept for some sources.
     """
 
     users: Vocabulary
@@ -59,6 +61,7 @@ class Model:
     blend: Float32s
     ranker: Ranker | None
     latest: int
+    slots: tuple[Slots, ...] = ()
 
     @property
     def popular(self) -> PopularitySource:
@@ -138,7 +141,8 @@ class Recommender:
         try:
             candidates = retrieve(self.model.snapshot.sources, batch, parameters.candidates_per_source)
             blend = candidates.blend(self.model.blend, batch.discovery)
-            candidates, blend = candidates.best(blend, parameters.candidates)
+            kept = candidates.best(blend, parameters.candidates, self.model.snapshot.reserved)
+            candidates, blend = candidates.where(kept), blend[kept]
         except Exception as error:  # noqa: BLE001 - whatever failed, the shop gets a slate; the caller logs the error
             slates = [popular_items(batch, row, size, self.model.popular) for row, size in enumerate(sizes)]
             return Ranked(slates, None, ("retrieval",), (error,))
@@ -147,7 +151,7 @@ class Recommender:
         errors: tuple[Exception, ...] = ()
         if parameters.use_ranker and self.model.ranker is not None and len(candidates):
             score, errors = self._score(self.model.ranker, batch, candidates, blend, stopwatch)
-        slates = assemble(batch, candidates, score, sizes, self.model.popular)
+        slates = assemble(batch, candidates, score, sizes, self.model.popular, self.model.slots)
         for row in np.flatnonzero(np.diff(batch.history.indptr) == 0):
             slates[row] = popular_items(batch, int(row), sizes[row], self.model.popular)
         stopwatch.lap("slate")
@@ -165,6 +169,26 @@ class Recommender:
         except Exception as error:  # noqa: BLE001 - retrieval order is still a good answer; the caller logs the error
             return blend, (error,)
         return score, ()
+
+    def rank_given(
+        self, batch: QueryBatch, keys: Int64s, parameters: ServingParameters
+    ) -> tuple[Candidates, Float32s, Float32s]:
+        """The caller's own candidates, the scores of stage 1 and those of both stages: float32[n] each.
+
+        Args:
+            batch: the queries.
+            keys: int64[n], rising: pairs of query and item, as ``batch.keys`` numbers them.
+            parameters: how to serve.
+
+        Raises:
+            Exception: whatever a stage raises; a caller's own order is no worse than a part of ours.
+        """
+        candidates = given(self.model.snapshot.sources, batch, parameters.candidates_per_source, keys)
+        blend = candidates.blend(self.model.blend, batch.discovery)
+        if self.model.ranker is None or not parameters.use_ranker or len(candidates) == 0:
+            return candidates, blend, blend
+        matrix = features.matrix(features.Context(batch, candidates, blend, self.model.snapshot.stats))
+        return candidates, blend, self.model.ranker.score(matrix)
 
     def user_batch(self, user_num: Int32s, policy: ExcludePolicy) -> QueryBatch:
         """Queries of these users at the end of the bundle's data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,48 @@ from recsys.types import Float32s, Int32s, Int64s
 
 FILL = -1
 """Stands for the position of an item that no source proposed."""
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Places that are kept for what one source proposes, evenly spread, so that a shorter slate begins a longer one.
+
+    Attributes:
+        source: its column among the candidates; its own rank says which of its items come first.
+        shares: of the places, 0 to 1, for queries that allow purchased items and for those that do not: the n-th kept
+            place is n / share, rounded up.
+    """
+
+    source: int
+    shares: tuple[float, float]
+
+    def places(self, size: int, discovery: bool) -> list[int]:
+        """The kept places of a slate, from 0."""
+        share = self.shares[discovery]
+        count = int(size * share + ROUNDING)
+        return [int(np.ceil(number / share - ROUNDING)) - 1 for number in range(1, count + 1)]
+
+
+def fill_places(ordered: list[int], proposed: Sequence[int], places: Sequence[int], size: int) -> list[int]:
+    """A slate's candidates, best first, of which as many are of one source as places are kept down to there.
+
+    Args:
+        ordered: candidates, best first.
+        proposed: those of the source, its best first.
+        places: that are kept for it, from 0, rising.
+        size: of the slate.
+    """
+    own = set(proposed)
+    for number, place in enumerate(places, start=1):
+        if sum(candidate in own for candidate in ordered[: place + 1]) >= number:
+            continue
+        head = ordered[:place]
+        chosen = next((candidate for candidate in proposed if candidate not in head), None)
+        if chosen is None:
+            break
+        ordered = [*head, chosen, *(candidate for candidate in ordered[place:] if candidate != chosen)]
+    return ordered[:size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +73,12 @@ class RankedItems:
 
 
 def assemble(
-    batch: QueryBatch, candidates: Candidates, score: Float32s, sizes: list[int], popular: PopularitySource
+    batch: QueryBatch,
+    candidates: Candidates,
+    score: Float32s,
+    sizes: list[int],
+    popular: PopularitySource,
+    slots: Sequence[Slots] = (),
 ) -> list[RankedItems]:
     """One slate a query, as long as its size asks, shorter only where the catalogue minus exclusions is.
 
@@ -40,15 +88,28 @@ def assemble(
         score: float32[n], what orders the candidates.
         sizes: items wanted by each query.
         popular: fills up what the candidates leave open.
+        slots: places kept for some sources' candidates, the first ones first.
     """
     bounds = np.searchsorted(candidates.query_num, np.arange(len(batch) + 1))
     slates = []
     for query, size in enumerate(sizes):
         start, stop = bounds[query], bounds[query + 1]
         best = top(score[start:stop], size) + start
-        ranked = RankedItems(candidates.item_num[best], score[best], best)
+        for kept in slots:
+            places = kept.places(size, bool(batch.discovery[query]))
+            if places:
+                proposed = _proposed(candidates.rank[start:stop, kept.source]) + start
+                best = np.array(fill_places(best.tolist(), proposed.tolist(), places, size), dtype=np.int64)
+        # What a slot lifts above its score counts as much as what comes behind it.
+        falling = np.maximum.accumulate(score[best][::-1])[::-1]
+        ranked = RankedItems(candidates.item_num[best], falling, best)
         slates.append(ranked if len(best) == size else _fill(batch, query, ranked, size, popular))
     return slates
+
+
+def _proposed(rank: Float32s) -> Int64s:
+    """Positions of what a source proposes (float32[n] ranks, NaN for the rest), its best first."""
+    return np.argsort(rank, kind="stable")[: int(np.isfinite(rank).sum())]
 
 
 def popular_items(batch: QueryBatch, query: int, size: int, popular: PopularitySource) -> RankedItems:

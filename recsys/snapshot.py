@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from recsys.content_source import ContentSource
 from recsys.interactions import Histories
 from recsys.item_stats import ItemStats
 from recsys.sources import CandidateSource, source_names
+from recsys.types import Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +36,8 @@ class Snapshot:
     def source_names(self) -> tuple[str, ...]:
         """The names of the sources, in their order."""
         return source_names(self.sources)
+
+    @property
+    def reserved(self) -> Bools:
+        """bool[S]: the sources whose proposals have their own slots."""
+        return np.array([isinstance(source, ContentSource) for source in self.sources])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -87,12 +87,16 @@ class Candidates:
         summed: Float32s = np.einsum("ns,ns->n", self.scaled, weights[mode])
         return summed
 
-    def best(self, blend: Float32s, limit: int) -> tuple[Candidates, Float32s]:
-        """The ``limit`` best of each query by stage 1's score (float32[n]), and their scores."""
-        if len(self) <= limit:
-            return self, blend
-        kept = np.flatnonzero(rank_within(self.query_num, blend, len(self.scale)) <= limit)
-        return self.where(kept), blend[kept]
+    def best(self, blend: Float32s, limit: int, reserved: Bools) -> Int64s:
+        """Positions of the ``limit`` best of each query by stage 1's score (float32[n]), and of what has its own slots.
+
+        Args:
+            blend: float32[n].
+            limit: of a query.
+            reserved: bool[S], the sources with their own slots: all that they propose is kept.
+        """
+        own = np.isfinite(self.rank[:, reserved]).any(axis=1)
+        return np.flatnonzero(own | (rank_within(self.query_num, blend, len(self.scale)) <= limit))
 
     def where(self, mask: Bools | Int64s) -> Candidates:
         """Some of the pairs, by mask or by position."""
@@ -110,18 +114,44 @@ def rank_within(query_num: Array, score: Float32s, n_queries: int) -> Int64s:
 
 def retrieve(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int) -> Candidates:
     """The candidates of each query: at most k from each source, merged."""
+    return _merged(sources, batch, k, None)
+
+
+def given(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int, keys: Int64s) -> Candidates:
+    """Pairs that the caller chose, as candidates: what each source says of them.
+
+    Args:
+        sources: of the snapshot.
+        batch: the queries.
+        k: as for :func:`retrieve`; an item beyond it has no rank.
+        keys: int64[n], rising: the pairs, as ``batch.keys`` numbers them.
+    """
+    return _merged(sources, batch, k, keys)
+
+
+def _merged(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int, keys: Int64s | None) -> Candidates:
+    """What the sources say of some pairs; of all that they propose for None."""
+    batch = _with_vectors(sources, batch)
     proposals = [source.propose(batch, k) for source in sources]
     keys_of = [_keys(batch, proposal) for proposal in proposals]
-    keys = np.unique(np.concatenate([kept for kept, _ in keys_of]))
+    if keys is None:
+        keys = np.unique(np.concatenate([kept for kept, _ in keys_of]))
     query_num, item_num = (part.astype(np.int32) for part in np.divmod(keys, batch.n_items))
     rank = np.full((len(keys), len(sources)), np.nan, dtype=np.float32)
     for column, (kept, place) in enumerate(keys_of):
-        rank[np.searchsorted(keys, kept), column] = place
+        asked = contains(keys, kept)
+        rank[np.searchsorted(keys, kept[asked]), column] = place[asked]
     score = np.empty_like(rank)
     for column, proposal in enumerate(proposals):
         score[:, column] = proposal.score_of(query_num, item_num)
     scale = np.stack([_scale(proposal) for proposal in proposals], axis=1)
     return Candidates(query_num, item_num, score, rank, scale)
+
+
+def _with_vectors(sources: tuple[CandidateSource, ...], batch: QueryBatch) -> QueryBatch:
+    """The queries with their user vectors, which are dear to fold in and read by more than one source."""
+    als = next((source for source in sources if isinstance(source, AlsSource)), None)
+    return batch if als is None else replace(batch, vectors=als.vectors(batch))
 
 
 def _keys(batch: QueryBatch, proposal: Proposal) -> tuple[Int64s, Int64s]:
@@ -159,6 +189,8 @@ class AlsSource:
 
     def vectors(self, batch: QueryBatch) -> Float32s:
         """float32[q, d]: stored user factors, or folded in where the history is fresh."""
+        if batch.vectors is not None:
+            return batch.vectors
         known = batch.user_num >= 0
         if known.all():
             return self.user_factors[batch.user_num].astype(np.float32)
@@ -172,7 +204,7 @@ class AlsSource:
         """The k items of largest inner product."""
         vectors = self.vectors(batch)
         score, items = self.index.search(vectors, k + batch.most_excluded())
-        item_num, score = _first_allowed(batch, items.astype(np.int32), score, k)
+        item_num, score = first_allowed(batch, items.astype(np.int32), score, k)
         item_num[~vectors.any(axis=1)] = -1
 
         def score_of(query: Array, item: Array) -> Float32s:
@@ -255,11 +287,11 @@ class PopularitySource:
         """The k most popular items."""
         head = self.order[: k + batch.most_excluded()].astype(np.int32)
         items = np.tile(head, (len(batch), 1))
-        item_num, score = _first_allowed(batch, items, self.popularity[items], k)
+        item_num, score = first_allowed(batch, items, self.popularity[items], k)
         return Proposal(item_num, score, lambda _, item: self.popularity[item])
 
 
-def _first_allowed(batch: QueryBatch, item_num: Int32s, score: Float32s, k: int) -> tuple[Int32s, Float32s]:
+def first_allowed(batch: QueryBatch, item_num: Int32s, score: Float32s, k: int) -> tuple[Int32s, Float32s]:
     """The first k allowed items of each row (int32[q, m], best first), padded with -1 and score 0."""
     query = np.repeat(np.arange(len(batch)), item_num.shape[1]).reshape(item_num.shape)
     kept = item_num >= 0

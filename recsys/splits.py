@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.interactions import Events
-from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType
+from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType, Int64s
 
 LEAST_GROUPS = 300
 HIDDEN_SHARE = 0.2
@@ -21,13 +21,18 @@ class Window:
         now: unix seconds of the cut; 0 in a static set.
         past: events before the cut.
         future: target events from the cut to the horizon.
-        hides: whether the future is hidden items instead.
+        after: events of all types from the cut to the horizon; None where the future is hidden items instead.
     """
 
     now: int
     past: Events
     future: Events
-    hides: bool = False
+    after: Events | None
+
+    @property
+    def hides(self) -> bool:
+        """Whether the future is hidden items."""
+        return self.after is None
 
 
 def target_types(events: Events) -> tuple[EventType, ...]:
@@ -68,10 +73,10 @@ def by_time(
     windows = []
     for number in range(cuts, 0, -1):
         now = until - number * step
-        past = events.before(now)
-        future = events.between(now, now + step).of_types(targets)
+        past, after = events.before(now), events.between(now, now + step)
+        future = after.of_types(targets)
         if len(past) and len(future):
-            windows.append(Window(now, past, future))
+            windows.append(Window(now, past, future, after))
     return tuple(windows)
 
 
@@ -80,14 +85,13 @@ def hidden(
 ) -> tuple[Window, ...]:
     """Windows that each hide a share of every user's items, for sets without times or with too few returns.
 
-    A hidden pair of user and item is hidden in every event type, and at least one of a user's items stays.
+    A hidden pair of user and item is hidden in every event type, and one of the items that a user acted on stays.
     """
-    taken = events.of_types(targets)
-    taken = taken.where(taken.user_num < n_users)
-    keys = np.unique(taken.user_num.astype(np.int64) * n_items + taken.item_num)
+    keys = _pairs(events, targets, n_users, n_items)
     user = keys // n_items
     count = np.bincount(user, minlength=n_users)
-    quota = np.where(count > 1, np.maximum(1, (count * HIDDEN_SHARE).astype(np.int64)), 0)
+    known = np.bincount(_pairs(events, INTERACTION_TYPES, n_users, n_items) // n_items, minlength=n_users)
+    quota = np.where((count > 0) & (known > 1), np.maximum(1, (count * HIDDEN_SHARE).astype(np.int64)), 0)
     start = np.cumsum(count) - count
     pair = np.where(events.user_num < n_users, events.user_num.astype(np.int64) * n_items + events.item_num, -1)
     windows = []
@@ -95,5 +99,12 @@ def hidden(
         order = np.lexsort((np.random.default_rng([seed, number]).random(len(keys)), user))
         drawn = np.arange(len(keys)) - start[user[order]] < quota[user[order]]
         out = np.isin(pair, keys[order[drawn]])
-        windows.append(Window(now, events.where(~out), events.where(out).of_types(targets), hides=True))
+        windows.append(Window(now, events.where(~out), events.where(out).of_types(targets), after=None))
     return tuple(windows)
+
+
+def _pairs(events: Events, types: tuple[EventType, ...], n_users: int, n_items: int) -> Int64s:
+    """The pairs of users and items with an event of some types, as rising keys ``user * n_items + item``: int64[n]."""
+    taken = events.of_types(types)
+    taken = taken.where(taken.user_num < n_users)
+    return np.unique(taken.user_num.astype(np.int64) * n_items + taken.item_num)

@@ -69,6 +69,7 @@ def write_bundle(
         targets=(EventType.PURCHASE.word,),
         sources=sources,
         blend=tuple(map(tuple, model.blend.tolist())),
+        slots={model.snapshot.source_names[slots.source]: slots.shares for slots in model.slots},
         has_ranker=model.ranker is not None,
         feature_hash=features.feature_hash(model.snapshot.source_names),
         metrics={},

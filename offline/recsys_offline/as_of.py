@@ -44,6 +44,7 @@ def as_of(dataset: Dataset, time: int) -> Dataset:
         users=_vocabulary(dataset.users.array[rows[rows < len(dataset.users)]]),
         items=_vocabulary(dataset.items.array[there]),
         catalogue=_catalogue(dataset.catalogue, there),
+        item_attributes=dataset.item_attributes.rows(there),
     )
 
 
@@ -62,4 +63,5 @@ def _catalogue(catalogue: Catalogue, kept: Bools) -> Catalogue:
         available=catalogue.available[kept],
         created_time=catalogue.created_time[kept],
         listed=catalogue.listed[kept],
+        embedding=catalogue.embedding[kept],
     )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
 
 from recsys.types import Bools, Float32s, Int32s, Int64s
 from recsys_offline.findings import Finding, find
-from recsys_offline.tables import Table
+from recsys_offline.tables import Table, TableError
+
+pc: Any = pyarrow.compute  # its stubs refuse plain Python values
 
 T = TypeVar("T", bound=np.generic)
 
@@ -27,6 +31,7 @@ class Catalogue:
         available: bool[n]; True where unknown.
         created_time: int64[n], unix seconds; 0 where unknown.
         listed: bool[n], whether the items file has the item.
+        embedding: float32[n, e], vectors that the shop brings; zeros where unknown, e 0 where there are none.
     """
 
     titles: tuple[str, ...]
@@ -36,6 +41,7 @@ class Catalogue:
     available: Bools
     created_time: Int64s
     listed: Bools
+    embedding: Float32s
 
     @classmethod
     def empty(cls, n_items: int) -> Self:
@@ -43,7 +49,8 @@ class Catalogue:
         texts = ("",) * n_items
         price = np.full(n_items, np.nan, dtype=np.float32)
         available, listed = np.ones(n_items, dtype=np.bool_), np.zeros(n_items, dtype=np.bool_)
-        return cls(texts, texts, texts, price, available, np.zeros(n_items, dtype=np.int64), listed)
+        created, embedding = np.zeros(n_items, dtype=np.int64), np.zeros((n_items, 0), dtype=np.float32)
+        return cls(texts, texts, texts, price, available, created, listed, embedding)
 
     @classmethod
     def of(cls, table: Table, item_num: Int32s, n_items: int) -> Self:
@@ -55,7 +62,7 @@ class Catalogue:
             n_items: size of the vocabulary.
 
         Raises:
-            TableError: a price, time or flag cannot be read.
+            TableError: a price, time, flag or embedding cannot be read.
         """
         # Numpy keeps the last value that it is told to write into a place.
         last = np.full(n_items, -1, dtype=np.int64)
@@ -68,6 +75,7 @@ class Catalogue:
             available=_aligned(_available(table), last, unknown=True),
             created_time=_aligned(_created_times(table), last, unknown=0),
             listed=last >= 0,
+            embedding=_aligned(_embeddings(table), last, unknown=0),
         )
 
 
@@ -80,7 +88,8 @@ def _texts(table: Table, name: str, last: Int64s) -> tuple[str, ...]:
 
 def _aligned(column: npt.NDArray[T], last: Int64s, unknown: float) -> npt.NDArray[T]:
     """A column of the items file in the order of the vocabulary."""
-    return np.append(column, np.array(unknown, dtype=column.dtype))[last]
+    filler = np.full((1, *column.shape[1:]), unknown, dtype=column.dtype)
+    return np.concatenate([column, filler])[last]
 
 
 def _available(table: Table) -> Bools:
@@ -94,6 +103,35 @@ def _created_times(table: Table) -> Int64s:
     if "created_time" not in table.names:
         return np.zeros(len(table), dtype=np.int64)
     return table.times("created_time").seconds
+
+
+def _embeddings(table: Table) -> Float32s:
+    """float32[rows, e], zeros where there is none.
+
+    Raises:
+        TableError: the column holds no lists of numbers, or two are of different lengths.
+    """
+    if "embedding" not in table.names:
+        return np.zeros((len(table), 0), dtype=np.float32)
+    try:
+        lists = pc.cast(table.column("embedding").combine_chunks(), pa.large_list(pa.float32()))
+    except pa.ArrowException as error:
+        raise TableError(table.name, "column 'embedding' holds no lists of numbers", "write list<float>") from error
+    length = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    given = np.flatnonzero(length)
+    wanted = int(length[given[0]]) if len(given) else 0
+    values = pc.fill_null(lists.flatten(), np.nan).to_numpy(zero_copy_only=False)
+    odd = given[length[given] != wanted]
+    if len(odd):
+        problem = f"embedding of {length[odd[0]]} numbers, where row {given[0] + 1} has {wanted}"
+        raise TableError(table.where(int(odd[0])), problem, "give every item as many, or none")
+    embedding = np.zeros((len(table), wanted), dtype=np.float32)
+    embedding[given] = values.reshape(len(given), wanted)
+    bad = ~np.isfinite(embedding).all(axis=1)
+    if bad.any():
+        problem = "embedding holds what is no finite number"
+        raise TableError(table.where(int(np.argmax(bad))), problem, "write finite numbers")
+    return embedding
 
 
 def prices(table: Table) -> tuple[Float32s, Bools]:

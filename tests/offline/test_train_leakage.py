@@ -108,7 +108,7 @@ def cut(data: Dataset, specs: tuple[Spec, ...], number: int) -> Cut:
         )
         for part in replays
     ]
-    training = training_set.build(snapshot, truth, window.now, job.policies, blend, config)
+    training = training_set.build(snapshot, truth, window, job.policies, job.setting.targets, blend, config)
     return Cut(window, snapshot, replays, matrices, training)
 
 
@@ -130,7 +130,8 @@ def data(shop: Path) -> Dataset:
 def specs(data: Dataset) -> tuple[Spec, ...]:
     """The sources that the whole of the data calls for: which they are may follow from the newest window."""
     job = run.prepare(data, UNTIL, Config())
-    return propose(Facts.of(job.events, len(data.items), has_times=True, targets=job.setting.targets), job.config)
+    facts = Facts.of(job.events, len(data.items), has_times=True, targets=job.setting.targets)
+    return (*propose(facts, job.config), run.COLD)
 
 
 def test_the_training_set_of_a_window_is_bit_equal_with_and_without_later_events(data, specs):

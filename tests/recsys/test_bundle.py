@@ -167,7 +167,7 @@ def test_a_manifest_that_was_edited_and_sealed_again_is_refused(copy):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema_version": manifest.SCHEMA_VERSION + 1}, "schema version 2, this version reads 1; train it again"),
+        ({"schema_version": manifest.SCHEMA_VERSION + 1}, "schema version 3, this version reads 2; train it again"),
         ({"feature_hash": "0" * 64}, "its ranker expects other features than this version; train it again"),
     ],
 )
@@ -177,10 +177,10 @@ def test_a_bundle_of_another_version_is_refused_with_what_to_do(recommender, tmp
 
 
 def test_a_manifest_of_a_later_schema_may_hold_anything_else(copy):
-    text = json.dumps({"schema_version": 2, "new": []})
+    text = json.dumps({"schema_version": 3, "new": []})
     (copy / manifest.MANIFEST).write_text(text)
     (copy / manifest.SEAL).write_text(manifest._seal(text.encode()))
-    assert "schema version 2" in refusal(copy)
+    assert "schema version 3" in refusal(copy)
 
 
 @pytest.mark.parametrize(

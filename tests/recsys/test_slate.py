@@ -1,12 +1,14 @@
 """From scored candidates to slates."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import builders
 from recsys.interactions import Histories
-from recsys.slate import FILL, assemble, popular_items
+from recsys.slate import FILL, Slots, assemble, fill_places, popular_items
 from recsys.sources import Candidates, PopularitySource
 
 N_ITEMS = 12
@@ -66,3 +68,60 @@ def test_the_popular_slate_is_the_most_popular_of_what_is_allowed(world):
         allowed = batch.allowed(np.full(N_ITEMS, query), np.arange(N_ITEMS))
         assert slate.item_num.tolist() == [item for item in popular.order if allowed[item]][:size]
         np.testing.assert_array_equal(slate.score, popular.popularity[slate.item_num])
+
+
+@st.composite
+def proposed(draw):
+    """An asked world in which the first source proposes some candidates, ranked in an order of its own."""
+    batch, candidates, score, sizes, popular = draw(asked())
+    random = np.random.default_rng(draw(st.integers(0, 10_000)))
+    rank = np.full((len(score), 1), np.nan, dtype=np.float32)
+    for query in range(len(sizes)):
+        own = random.permutation(np.flatnonzero(candidates.query_num == query))[: draw(st.integers(0, 4))]
+        rank[own, 0] = 1 + np.arange(len(own))
+    return (
+        batch,
+        replace(candidates, rank=rank),
+        score,
+        sizes,
+        popular,
+        Slots(0, (draw(st.sampled_from([0, 0.1, 0.3, 0.5])), 1.0)),
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(proposed())
+def test_slots_hold_the_best_of_their_source_and_the_others_keep_their_order(world):
+    batch, candidates, score, sizes, popular, slots = world
+    plain = assemble(batch, candidates, score, sizes, popular)
+    for query, slate in enumerate(assemble(batch, candidates, score, sizes, popular, [slots])):
+        rank = candidates.rank[:, 0]
+        own = np.flatnonzero((candidates.query_num == query) & np.isfinite(rank))
+        inside = np.isin(slate.position, own)
+        for number, place in enumerate(slots.places(sizes[query], discovery=False), start=1):
+            assert inside[: place + 1].sum() >= min(number, len(own))
+        assert len(slate.item_num) == len(plain[query].item_num) == len(set(slate.item_num.tolist()))
+        assert (np.diff(slate.score) <= 0).all()
+        others = [position for position in slate.position if position not in own and position != FILL]
+        assert others == [position for position in plain[query].position if position in others]
+        lifted = [
+            rank[position] for position in slate.position if position in own and position not in plain[query].position
+        ]
+        assert lifted == sorted(lifted)
+
+
+def test_kept_places_are_spread_evenly_so_that_a_shorter_slate_begins_a_longer_one():
+    assert [Slots(0, (0.1, 0)).places(size, discovery=False) for size in (5, 10, 20, 35)] == [
+        [],
+        [9],
+        [9, 19],
+        [9, 19, 29],
+    ]
+    assert Slots(0, (0, 0.3)).places(10, discovery=True) == [3, 6, 9]
+    assert Slots(0, (0, 0.3)).places(10, discovery=False) == []
+
+
+def test_an_item_that_stands_high_by_its_own_score_fills_the_slot():
+    assert fill_places([7, 1, 2, 3, 4], [4, 7], [3], 4) == [7, 1, 2, 3]
+    assert fill_places([1, 2, 7, 3, 4], [4, 7], [3], 4) == [1, 2, 7, 3]
+    assert fill_places([1, 2, 3, 5, 7, 4], [4, 7], [3], 4) == [1, 2, 3, 4]

@@ -237,7 +237,8 @@ def test_the_best_candidates_of_each_query_are_kept_in_their_order(world, limit,
     known, batch, k = world
     candidates = retrieve(known.sources, batch, k)
     blend = np.random.default_rng(seed).integers(0, 9, len(candidates)).astype(np.float32)
-    best, score = candidates.best(blend, limit)
+    kept = candidates.best(blend, limit, np.zeros(len(known.sources), dtype=bool))
+    best, score = candidates.where(kept), blend[kept]
     for query in range(len(batch)):
         own = np.flatnonzero(candidates.query_num == query)
         expected = own[np.sort(top(blend[own], limit))]
@@ -245,6 +246,19 @@ def test_the_best_candidates_of_each_query_are_kept_in_their_order(world, limit,
         assert best.item_num[part].tolist() == candidates.item_num[expected].tolist()
         assert score[part].tolist() == blend[expected].tolist()
     assert (np.diff(batch.keys(best.query_num, best.item_num)) > 0).all()
+
+
+def test_all_that_a_source_with_its_own_slots_proposes_is_kept_however_low_it_stands():
+    known = worlds.snapshot(worlds.world())
+    batch = builders.batch(known.histories.rows(np.array([0, 1])), known.stats.until, known.n_items)
+    candidates = retrieve(known.sources, batch, 10)
+    for column in range(len(known.sources)):
+        proposed = np.isfinite(candidates.rank[:, column])
+        blend = np.where(proposed, 0, 1).astype(np.float32)
+        reserved = np.arange(len(known.sources)) == column
+        kept = candidates.best(blend, 3, reserved)
+        assert np.isin(np.flatnonzero(proposed), kept).all()
+        assert len(kept) == proposed.sum() + 6
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
+from recsys.interactions import Histories
 from recsys.metrics import Truth
 from recsys.types import SECONDS_PER_DAY, EventType, ExcludePolicy, Int32s
-from recsys_offline import dataset
+from recsys_offline import dataset, directory
 from recsys_offline.dataset import Dataset
 from recsys_offline.importers import online_retail, retailrocket, table
+
+pc: Any = pyarrow.compute  # its stubs refuse plain Python values
+
+LAST_MONTH = "2011-11-09"
+HIDING_SEED = 7
+KNOWN_ITEMS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One question to a trained model: lists for the truth's users under a policy."""
+    """One question to a trained model: lists for the truth's users under a policy.
+
+    Attributes:
+        name: of the task.
+        policy: what the user's history keeps out.
+        truth: what the users did; with ``known``, ``truth.user_num`` is the row of their history there.
+        among: int32[m], rising: items that are ranked among themselves; None for the whole catalogue.
+        known: all that is known of users whom the model has never seen; None for users of the model.
+    """
 
     name: str
     policy: ExcludePolicy
     truth: Truth
+    among: Int32s | None = None
+    known: Histories | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +67,20 @@ class DataSet:
     """Where a data set comes from.
 
     Attributes:
-        name: its folder below the data folder.
+        name: of the case.
+        folder: below the data folder.
         files: the files that must be there.
         origin: where its owner publishes it.
         prepare: (its folder, a scratch folder) to the case.
+        against: the case before it with the same users and tasks, of which it shows what something adds; may be empty.
     """
 
     name: str
+    folder: str
     files: tuple[str, ...]
     origin: str
     prepare: Callable[[Path, Path], Case]
+    against: str = ""
 
 
 def gowalla(folder: Path, scratch: Path) -> Case:
@@ -77,33 +101,91 @@ def retailrocket_buyers(folder: Path, scratch: Path) -> Case:
 def online_retail_month(folder: Path, scratch: Path) -> Case:
     """The last month from 2011-11-09 on: items bought, with repeats, and of those the new ones."""
     online_retail.run(folder / "transactions.parquet", scratch)
-    return _time_cut("online_retail", dataset.read(scratch), _seconds("2011-11-09"))
+    case = _time_cut("online_retail", dataset.read(scratch), _seconds(LAST_MONTH))
+    return replace(case, tasks=(*case.tasks, _newcomers(case.data, _seconds(LAST_MONTH))))
+
+
+def online_retail_cold(folder: Path, scratch: Path) -> Case:
+    """The last month again, a tenth of the items hidden before it: they are known by title and price alone."""
+    online_retail.run(folder / "transactions.parquet", scratch)
+    data, cut = dataset.read(scratch), _seconds(LAST_MONTH)
+    sold = np.unique(data.events.before(cut).of_types((EventType.PURCHASE,)).item_num)
+    hidden = np.sort(np.random.default_rng(HIDING_SEED).choice(sold, len(sold) // 10, replace=False))
+    out = np.isin(data.events.item_num, hidden) & (data.events.time < cut)
+    case = _time_cut("online_retail_cold", replace(data, events=data.events.where(~out)), cut)
+    found = case.tasks[0].truth
+    rows = np.repeat(found.user_num, np.diff(found.indptr))
+    kept = np.isin(found.item_num, hidden)
+    truth = Truth.of(rows[kept], found.item_num[kept], found.n_items)
+    among = Task("cold items among themselves", ExcludePolicy.PURCHASED, truth, among=hidden)
+    return replace(case, tasks=(among, Task("cold items in the catalogue", ExcludePolicy.PURCHASED, truth)))
 
 
 def dunnhumby(folder: Path, scratch: Path) -> Case:
-    """Grocery purchases, the last 30 days held out."""
-    table.run(
-        folder / "transactions_sample.parquet",
-        scratch,
-        user_id="household_id",
-        item_id="product_id",
-        event_time="transaction_timestamp",
-        as_type="purchase",
-    )
-    data = dataset.read(scratch)
-    return _time_cut("dunnhumby_sample", data, int(data.events.time[-1]) - 30 * SECONDS_PER_DAY)
+    """Grocery purchases, the last 30 days held out; nothing but ids, times, baskets and quantities."""
+    directory.write(scratch, _baskets(folder))
+    return _last_30_days("dunnhumby_sample", dataset.read(scratch))
 
 
+def dunnhumby_attributes(folder: Path, scratch: Path) -> Case:
+    """The same purchases, with what the shop says of the products that were sold and of the households."""
+    events = _baskets(folder)
+    products = pq.read_table(folder / "products.parquet").to_pydict()
+    levels = zip(products["department"], products["product_category"], products["product_type"], strict=True)
+    items = {
+        "item_id": products["product_id"],
+        "category": [" > ".join(level for level in path if level) for path in levels],
+        "brand": products["brand"],
+        "manufacturer_id": products["manufacturer_id"],
+    }
+    sold = pc.is_in(pa.array(items["item_id"]), value_set=pc.unique(events["item_id"].combine_chunks()))
+    users = pq.read_table(folder / "demographics.parquet")
+    users = users.rename_columns(["user_id" if name == "household_id" else name for name in users.column_names])
+    directory.write(scratch, events, pa.table(items).filter(sold), users)
+    return _last_30_days("dunnhumby_attributes", dataset.read(scratch))
+
+
+def _baskets(folder: Path) -> pa.Table:
+    """The purchases as events."""
+    columns = ["household_id", "product_id", "transaction_timestamp", "basket_id", "quantity"]
+    lines = pq.read_table(folder / "transactions_sample.parquet", columns=columns)
+    events = lines.rename_columns(["user_id", "item_id", "event_time", "session_id", "quantity"])
+    return events.append_column("event_type", pa.array(["purchase"] * len(events)))
+
+
+def _last_30_days(name: str, data: Dataset) -> Case:
+    return _time_cut(name, data, int(data.events.time[-1]) - 30 * SECONDS_PER_DAY)
+
+
+ONLINE_RETAIL = "UCI repository, Online Retail (352)"
 DATA_SETS = (
-    DataSet("gowalla_m1", ("train.parquet", "test.parquet"), "the LightGCN repository, data/gowalla", gowalla),
-    DataSet("online_retail", ("transactions.parquet",), "UCI repository, Online Retail (352)", online_retail_month),
     DataSet(
+        "gowalla_m1", "gowalla_m1", ("train.parquet", "test.parquet"), "the LightGCN repository, data/gowalla", gowalla
+    ),
+    DataSet("online_retail", "online_retail", ("transactions.parquet",), ONLINE_RETAIL, online_retail_month),
+    DataSet("online_retail_cold", "online_retail", ("transactions.parquet",), ONLINE_RETAIL, online_retail_cold),
+    DataSet(
+        "retailrocket_mb",
         "retailrocket_mb",
         ("events.parquet", "test_purchase.parquet"),
         "Kaggle, Retailrocket recommender system dataset",
         retailrocket_buyers,
     ),
-    DataSet("dunnhumby_sample", ("transactions_sample.parquet",), "dunnhumby, The Complete Journey", dunnhumby),
+    DataSet(
+        "dunnhumby_sample",
+        "dunnhumby_sample",
+        ("transactions_sample.parquet",),
+        "dunnhumby, The Complete Journey",
+        dunnhumby,
+    ),
+    DataSet(
+        "dunnhumby_attributes",
+        "dunnhumby_sample",
+        ("transactions_sample.parquet", "products.parquet", "demographics.parquet"),
+        "dunnhumby, The Complete Journey",
+        dunnhumby_attributes,
+        against="dunnhumby_sample",
+    ),
 )
 
 
@@ -133,6 +215,25 @@ def _time_cut(name: str, data: Dataset, cut: int) -> Case:
             ),
         ),
     )
+
+
+def _newcomers(data: Dataset, cut: int) -> Task:
+    """Users who first come after a cut: their first items are known, and what they buy besides is to be found."""
+    bought = data.events.of_types((EventType.PURCHASE,))
+    seen = set(data.events.before(cut).user_num.tolist())
+    firsts: dict[int, dict[int, int]] = {}  # of each user, of each item the first row, in the order of time
+    for row in np.flatnonzero((bought.time >= cut) & (bought.user_num < len(data.users))).tolist():
+        firsts.setdefault(int(bought.user_num[row]), {}).setdefault(int(bought.item_num[row]), row)
+    asked = [list(rows.values()) for user, rows in firsts.items() if user not in seen and len(rows) > KNOWN_ITEMS]
+    number = np.full(len(bought), -1, dtype=np.int32)
+    known = np.zeros(len(bought), dtype=bool)
+    for user, rows in enumerate(asked):
+        number[rows] = user
+        known[rows[:KNOWN_ITEMS]] = True
+    later = (number >= 0) & ~known
+    histories = Histories.of(replace(bought, user_num=number).where(known), len(asked), KNOWN_ITEMS)
+    truth = Truth.of(number[later], bought.item_num[later], len(data.items))
+    return Task(f"new customers, {KNOWN_ITEMS} items known", ExcludePolicy.PURCHASED, truth, known=histories)
 
 
 def _given(data: Dataset, path: Path, name: str, policy: ExcludePolicy) -> Task:

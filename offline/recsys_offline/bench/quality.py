@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ import numpy as np
 from recsys.config import Config
 from recsys.errors import DataError
 from recsys.metrics import Truth, bootstrap_interval, per_user
-from recsys.queries import QueryBatch
+from recsys.queries import QueryBatch, for_histories
 from recsys.recommender import Identity, Recommender
 from recsys.sources import retrieve, top
-from recsys.types import Float32s, Float64s, Int32s, ServingParameters
+from recsys.types import Float32s, Float64s, Int32s, Int64s, ServingParameters
 from recsys_offline.bench.cases import DATA_SETS, Case, DataSet, Task
-from recsys_offline.evaluate.contenders import STAGE_1, TWO_STAGE, Contender, batches, contenders
+from recsys_offline.evaluate.contenders import STAGE_1, TWO_STAGE, Contender, batches, contenders, contenders_among
 from recsys_offline.train import run as training
 from recsys_offline.train.describe import LIBRARIES
 from recsys_offline.train.steps import Steps, peak_mib
@@ -34,6 +35,8 @@ SEED = 7
 RRF = "reciprocal rank fusion"
 RRF_OFFSET = 60.0
 DATA = "RECSYS_BENCH_DATA"
+ANSWERS = "answers"
+"""NDCG@20 of each user's final slate; compared, not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,24 @@ def bench(out: Path, only: list[str]) -> dict[str, Any]:
     if unknown := set(only) - {one.name for one in DATA_SETS}:
         raise DataError(f"no data set {', '.join(sorted(unknown))}; there are: {', '.join(d.name for d in DATA_SETS)}")
     result: dict[str, Any] = {"machine": machine(), "seed": SEED, "data_sets": {}}
+    answers: dict[str, dict[str, Float64s]] = {}
     for one in found:
         print(f"{one.name} ...", file=sys.stderr, flush=True)
-        result["data_sets"][one.name] = _in_own_process(one, folder)
+        figures = result["data_sets"][one.name] = _in_own_process(one, folder)
+        answers[one.name] = {name: np.array(task.pop(ANSWERS)) for name, task in figures["tasks"].items()}
+        if one.against in answers:
+            _compare(figures, one.against, answers[one.name], answers[one.against])
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def _compare(figures: dict[str, Any], against: str, own: dict[str, Float64s], other: dict[str, Float64s]) -> None:
+    """Writes what a data set's answers gain over those of another with the same users, with a 95 % interval."""
+    figures["against"] = against
+    for name, task in figures["tasks"].items():
+        low, high = bootstrap_interval(own[name] - other[name], SEED)
+        task["gain"] = {"ndcg": float((own[name] - other[name]).mean()), "low": low, "high": high}
 
 
 def data_folder() -> Path:
@@ -74,10 +89,10 @@ def data_folder() -> Path:
     """
     named = os.environ.get(DATA)
     missing = [
-        one for one in DATA_SETS if not named or not all((Path(named) / one.name / f).is_file() for f in one.files)
+        one for one in DATA_SETS if not named or not all((Path(named) / one.folder / f).is_file() for f in one.files)
     ]
     if missing or not named:
-        where = "; ".join(f"{one.name}/{'+'.join(one.files)} ({one.origin})" for one in missing)
+        where = "; ".join(dict.fromkeys(f"{one.folder}/{'+'.join(one.files)} ({one.origin})" for one in missing))
         raise DataError(f"set {DATA} to a folder with the data sets; missing: {where}")
     return Path(named)
 
@@ -108,7 +123,7 @@ def judge(one: DataSet, folder: Path) -> dict[str, Any]:
     """Train on one data set with default settings, and score every contender of every task."""
     config = Config()
     with tempfile.TemporaryDirectory(prefix="recsys-bench-") as scratch:
-        case = one.prepare(folder / one.name, Path(scratch) / "dataset")
+        case = one.prepare(folder / one.folder, Path(scratch) / "dataset")
     start = time.monotonic()
     steps = Steps(training.n_steps(config))
     trained = training.train(case.data, case.until, config, steps)
@@ -127,37 +142,57 @@ def judge(one: DataSet, folder: Path) -> dict[str, Any]:
 
 def _task(task: Task, case: Case, config: Config, recommender: Recommender) -> dict[str, Any]:
     """The scores of all contenders in a task."""
-    truth = in_rows_of(recommender, case, task.truth)
+    truth = in_rows_of(recommender, case, task)
     retrieval = config.retrieval
     parameters = ServingParameters(
         exclude_policy=task.policy,
         candidates_per_source=retrieval.candidates_per_source,
         candidates=retrieval.candidates,
     )
-    rows: dict[str, Contender] = contenders(recommender, parameters)
-    rows[RRF] = _fusion(recommender, retrieval.candidates_per_source)
+    if task.among is None:
+        rows = contenders(recommender, parameters)
+        rows[RRF] = _fusion(recommender, retrieval.candidates_per_source)
+    else:
+        rows = contenders_among(recommender, parameters, np.unique(item_rows(recommender, case)[task.among]))
     ndcg: dict[str, Float64s] = {}
     scores: dict[str, Any] = {}
     for name, slates_of in rows.items():
-        slates = np.concatenate([slates_of(batch, K) for batch in batches(recommender, truth.user_num, task.policy)])
+        slates = np.concatenate([slates_of(batch, K) for batch in _asked(recommender, case, task, truth)])
         values = per_user(truth, slates, K)
         ndcg[name] = values["ndcg"]
         low, high = bootstrap_interval(values["ndcg"], SEED)
         recall, gained, hit = (float(values[metric].mean()) for metric in ("recall", "ndcg", "hit_rate"))
         scores[name] = asdict(Score(recall, gained, low, high, hit))
     gain = bootstrap_interval(ndcg[TWO_STAGE] - ndcg[STAGE_1], SEED) if TWO_STAGE in ndcg else None
-    return {"users": len(truth), "contenders": scores, "two_stage_over_stage_1": gain}
+    answered = ndcg.get(TWO_STAGE, ndcg[STAGE_1]).tolist()
+    return {"users": len(truth), "contenders": scores, "two_stage_over_stage_1": gain, ANSWERS: answered}
 
 
-def in_rows_of(recommender: Recommender, case: Case, truth: Truth) -> Truth:
-    """A truth in the dataset's rows, in the rows of the model; items that it does not know cannot be found."""
-    users, items = case.data.users, case.data.items
-    model = recommender.model
-    user_rows = model.users.nums(users.ids(truth.user_num))
+def _asked(recommender: Recommender, case: Case, task: Task, truth: Truth) -> Iterator[QueryBatch]:
+    """The queries of a task; of new users at the time of the last item known of them, as a server would take it."""
+    if task.known is None:
+        yield from batches(recommender, truth.user_num, task.policy)
+        return
+    history = replace(task.known, item_num=item_rows(recommender, case)[task.known.item_num].astype(np.int32))
+    n_items = len(recommender.model.items)
+    batch = for_histories(history, np.full(len(history), -1, dtype=np.int32), 0, n_items, task.policy)
+    yield replace(batch, now=history.time[history.indptr[:-1]].clip(recommender.until, recommender.model.latest))
+
+
+def item_rows(recommender: Recommender, case: Case) -> Int64s:
+    """int64[items of the data]: their rows in the model, -1 where it does not know them."""
+    items = case.data.items
+    return recommender.model.items.nums(items.ids(np.arange(len(items)))).astype(np.int64)
+
+
+def in_rows_of(recommender: Recommender, case: Case, task: Task) -> Truth:
+    """A task's truth in the rows of the model; items that it does not know cannot be found."""
+    truth, model = task.truth, recommender.model
+    of_model = task.known is None
+    user_rows = model.users.nums(case.data.users.ids(truth.user_num)) if of_model else truth.user_num
     named = np.unique(truth.item_num)
     rows = np.full(truth.n_items, -1, dtype=np.int64)
-    in_data = named[named < len(items)]
-    rows[in_data] = model.items.nums(items.ids(in_data))
+    rows[: len(case.data.items)] = item_rows(recommender, case)
     unknown = named[rows[named] < 0]
     rows[unknown] = len(model.items) + np.arange(len(unknown))
     user: Int32s = np.repeat(user_rows, np.diff(truth.indptr)).astype(np.int32)
@@ -195,7 +230,7 @@ def table_lines(result: dict[str, Any]) -> list[str]:
             cells = [
                 f"{name}, {task}",
                 f"{scored['users']:,}",
-                _cell(rows["most popular"]),
+                _cell(rows["most popular"]) if "most popular" in rows else "",
                 f"{_cell(rows[best])} ({best})",
                 _cell(rows[STAGE_1]),
                 _cell(rows[TWO_STAGE]) if TWO_STAGE in rows else "not used",
@@ -203,7 +238,19 @@ def table_lines(result: dict[str, Any]) -> list[str]:
                 f"{figures['peak_mib']:,}",
             ]
             lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    return lines + _gain_lines(result)
+
+
+def _gain_lines(result: dict[str, Any]) -> list[str]:
+    """What the answers on a data set gain over those on the one that it is compared with."""
+    gains = [
+        f"{name} over {figures['against']}, {task}: NDCG@20"
+        f" {scored['gain']['ndcg']:+.4f} ({scored['gain']['low']:+.4f} to {scored['gain']['high']:+.4f})"
+        for name, figures in result["data_sets"].items()
+        for task, scored in figures["tasks"].items()
+        if "gain" in scored
+    ]
+    return ["", *gains] if gains else []
 
 
 def _cell(row: dict[str, float]) -> str:

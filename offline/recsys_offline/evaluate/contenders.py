@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from recsys.queries import QueryBatch
 from recsys.recommender import Recommender, Stopwatch
 from recsys.slate import popular_items
-from recsys.sources import CandidateSource, PopularitySource
-from recsys.types import ExcludePolicy, Int32s, ServingParameters
+from recsys.sources import Candidates, CandidateSource, PopularitySource
+from recsys.types import ExcludePolicy, Float32s, Int32s, ServingParameters
 
 STAGE_1 = "stage 1 merged"
 TWO_STAGE = "two-stage"
@@ -20,6 +21,8 @@ QUERIES_AT_ONCE = 2_000
 
 Contender = Callable[[QueryBatch, int], Int32s]
 """Slates int32[q, k] of a batch, -1 after the last item."""
+Scored = tuple[Candidates, Float32s, Float32s]
+"""Candidates, their scores in stage 1 and in both stages."""
 
 
 def contenders(recommender: Recommender, parameters: ServingParameters) -> dict[str, Contender]:
@@ -32,6 +35,32 @@ def contenders(recommender: Recommender, parameters: ServingParameters) -> dict[
     if model.ranker is not None:
         rows[TWO_STAGE] = _stages(recommender, parameters)
     return rows
+
+
+def contenders_among(recommender: Recommender, parameters: ServingParameters, item_num: Int32s) -> dict[str, Contender]:
+    """The rows that rank these items (int32[n], rising) alone: each source, stage 1 merged, both stages."""
+
+    def ranked_by(column: Callable[[Scored], Float32s]) -> Contender:
+        def slates(batch: QueryBatch, k: int) -> Int32s:
+            query = np.repeat(np.arange(len(batch)), len(item_num))
+            keys = batch.keys(query, np.tile(item_num, len(batch)))
+            score = column(recommender.rank_given(batch, keys, parameters)).reshape(len(batch), len(item_num))
+            best: Int32s = item_num[np.argsort(-score, axis=1, kind="stable")[:, :k]]
+            return best
+
+        return slates
+
+    names = recommender.model.snapshot.source_names
+    rows = {name: ranked_by(partial(_score_of, at)) for at, name in enumerate(names)}
+    rows[STAGE_1] = ranked_by(lambda scored: scored[1])
+    if recommender.model.ranker is not None:
+        rows[TWO_STAGE] = ranked_by(lambda scored: scored[2])
+    return rows
+
+
+def _score_of(column: int, scored: Scored) -> Float32s:
+    """One source's scores."""
+    return scored[0].score[:, column]
 
 
 def _popular(source: PopularitySource) -> Contender:

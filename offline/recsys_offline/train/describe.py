@@ -55,6 +55,7 @@ def describe(
         targets=tuple(target.word for target in trained.targets),
         sources=sources,
         blend=tuple(tuple(row) for row in model.blend.tolist()),
+        slots={model.snapshot.source_names[slots.source]: slots.shares for slots in model.slots},
         has_ranker=model.ranker is not None,
         feature_hash=features.feature_hash(model.snapshot.source_names),
         metrics=dict(trained.metrics),

@@ -15,6 +15,7 @@ from recsys.popularity import decay, decayed_counts, type_weights
 from recsys.sources import AlsSource, CandidateSource, PopularitySource, RepeatsSource, SimilaritySource
 from recsys.types import INTERACTION_TYPES, EventType, Float64s
 from recsys_offline.train import factorise, neighbours
+from recsys_offline.train.content import Described
 from recsys_offline.train.factorise import Shape
 from recsys_offline.train.specs import Spec
 
@@ -25,12 +26,23 @@ PROBED_USERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What every fit of one training shares."""
+    """What every fit of one training shares.
+
+    Attributes:
+        shape: of the data.
+        config: parameters of the run.
+        threads: of each computation.
+        targets: event types that the ranker predicts.
+        described: None where nothing is known of the items.
+        values: float32 CSR[v, n_items], 1 where an item has an attribute's value; None where there is none.
+    """
 
     shape: Shape
     config: Config
     threads: int
     targets: tuple[EventType, ...]
+    described: Described | None = None
+    values: sp.csr_matrix | None = None
 
     @property
     def weights(self) -> dict[EventType, float]:
@@ -80,11 +92,22 @@ def _als(spec: Spec, events: Events, now: int, setting: Setting) -> AlsSource:
         update={"factors": int(_number(spec, "factors")), "regularization": _number(spec, "regularization")}
     )
     seed = setting.config.train.seed
-    factors = factorise.als(events, setting.shape, confidence, section, seed, setting.threads)
+    values = _values(events, setting, _number(spec, "attributes"))
+    factors = factorise.als(events, setting.shape, confidence, section, seed, setting.threads, values)
     index = ItemIndex.exact(factors.item_factors)
     # Half precision, as stored and served, so that the ranker learns from what it will see.
     user_factors = factors.user_factors.astype(np.float16)
     return AlsSource(factors.item_factors, user_factors, factors.gram, confidence, index)
+
+
+def _values(events: Events, setting: Setting, weight: float) -> sp.csr_matrix | None:
+    """The rows of the attributes' values, over the items that somebody has acted on; None where they count nothing."""
+    if setting.values is None or not weight:
+        return None
+    acted = np.bincount(events.item_num, minlength=setting.shape.items) > 0
+    rows = sp.csr_matrix(setting.values @ sp.diags_array(np.float32(weight) * acted), dtype=np.float32)
+    rows.eliminate_zeros()
+    return rows
 
 
 def _neighbours(spec: Spec, events: Events, now: int, setting: Setting) -> SimilaritySource:
@@ -104,14 +127,11 @@ def _neighbours(spec: Spec, events: Events, now: int, setting: Setting) -> Simil
 
 
 def _item_item(spec: Spec, matrix: sp.csr_matrix, setting: Setting) -> sp.csr_array:
-    similar, model = setting.config.item_similarity, setting.config.item_model
-    match spec.parameters["method"]:
-        case "cosine":
-            return neighbours.cosine(matrix, similar.neighbours, similar.shrinkage, setting.threads)
-        case "ease":
-            return neighbours.ease(matrix, model.neighbours, _number(spec, "regularization"))
-    seed = setting.config.train.seed
-    return neighbours.gf_cf(matrix, model.neighbours, model.dimensions, model.share, seed)
+    config = setting.config
+    if spec.parameters["method"] == "ease":
+        return neighbours.ease(matrix, config.item_model.neighbours, _number(spec, "regularization"))
+    shrinkage, power = _number(spec, "shrinkage"), _number(spec, "row_power")
+    return neighbours.co_occurrence(matrix, config.item_similarity.neighbours, shrinkage, power, setting.threads)
 
 
 def _popularity(spec: Spec, events: Events, now: int, setting: Setting) -> PopularitySource:

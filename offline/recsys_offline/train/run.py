@@ -9,17 +9,21 @@ import numpy as np
 
 from recsys import features, ranker, splits
 from recsys.config import Config
+from recsys.content_source import ContentSource
 from recsys.errors import DataError
 from recsys.interactions import Events
 from recsys.metrics import Truth, bootstrap_interval
 from recsys.ranker import Ranker, TrainingSet
 from recsys.recommender import Model
+from recsys.slate import Slots
 from recsys.snapshot import Snapshot
+from recsys.sources import AlsSource, PopularitySource
 from recsys.splits import Window
-from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType, ExcludePolicy, Float32s, Float64s
+from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, Bools, EventType, ExcludePolicy, Float32s, Float64s
+from recsys_offline import attributes
 from recsys_offline.as_of import as_of
 from recsys_offline.dataset import Dataset
-from recsys_offline.train import blending, fitting, snapshots, training_set, tune
+from recsys_offline.train import blending, content, fitting, slots, snapshots, training_set, tune
 from recsys_offline.train.factorise import Shape
 from recsys_offline.train.fitting import Setting
 from recsys_offline.train.specs import Facts, Spec, propose
@@ -33,6 +37,7 @@ LEAST_USERS = 150
 MANY_CUTS, FEW_CUTS, MANY_CUTS_EVENTS = 5, 3, 2_000_000
 LEAST_CUTS = 2
 """One to learn from, one to judge on."""
+COLD = Spec("content", "content", {})
 NOT_JUDGED: dict[str, float] = {}
 
 
@@ -101,6 +106,7 @@ class Learned:
         parts: each window's training set, newest first.
         stage_1: NDCG@20 of stage 1 for each query of the newest window: float64[q].
         two_stage: the same of both stages, the ranker fitted on the older windows.
+        slot_shares: of the places, for cold items, in each mode.
     """
 
     specs: tuple[Spec, ...]
@@ -108,6 +114,7 @@ class Learned:
     parts: list[TrainingSet]
     stage_1: Float64s
     two_stage: Float64s
+    slot_shares: tuple[float, float]
 
 
 def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> Trained:
@@ -123,11 +130,15 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
     if windows and windows[0].hides:
         job = replace(job, policies=job.policies[1:])  # what is hidden is always new to the user
     cuts = with_truth(job, windows)
-    specs = propose(Facts.of(job.events, len(dataset.items), job.has_times, job.setting.targets), config)
-    blend, fitted, metrics = None, None, NOT_JUDGED
+    facts = Facts.of(job.events, len(dataset.items), job.has_times, job.setting.targets)
+    specs = propose(replace(facts, has_attributes=job.setting.values is not None), config)
+    if job.setting.described is not None:
+        specs = (*specs, COLD)
+    blend, fitted, metrics, shares = None, None, NOT_JUDGED, slots.LEAST_SHARES
     if len(cuts) >= LEAST_CUTS:
         learned = learn(job, cuts, specs, steps)
         specs, blend, metrics = learned.specs, learned.blend, judge(learned, config.train.seed)
+        shares = learned.slot_shares
         if metrics["gain_low"] > 0:
             with steps("Fit the ranker on all windows"):
                 fitted = job.fit_ranker(training_set.concatenate(learned.parts))
@@ -135,9 +146,24 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
         snapshot = job.snapshot(job.events, job.until, specs)
         snapshot = replace(snapshot, sources=tuple(map(fitting.indexed, snapshot.sources)))
     latest = job.until + int(horizon * SECONDS_PER_DAY) if job.has_times else 0
-    blend = np.ones((N_MODES, len(specs)), dtype=np.float32) if blend is None else blend
-    model = Model(dataset.users, dataset.items, snapshot, blend, fitted, latest)
-    return Trained(model, job.until, latest - job.until, job.setting.targets, metrics, tuple(map(_reason, specs)))
+    blend = np.tile(np.float32(~snapshot.reserved), (N_MODES, 1)) if blend is None else blend
+    if config.content.slot_share:
+        shares = (config.content.slot_share, config.content.slot_share)
+    kept = tuple(Slots(int(column), shares) for column in np.flatnonzero(snapshot.reserved))
+    model = Model(dataset.users, dataset.items, snapshot, blend, fitted, latest, kept)
+    cold = [source for source in snapshot.sources if isinstance(source, ContentSource)]
+    choices = (
+        *map(_reason, specs[: len(specs) - len(cold)]),
+        *(content.reason(source, shares) for source in cold),
+        *attributes.reasons(dataset.item_attributes),
+    )
+    return Trained(model, job.until, latest - job.until, job.setting.targets, metrics, choices)
+
+
+def needed(snapshot: Snapshot) -> Bools:
+    """bool[S]: sources that stay without weight: popularity fills slates, content has its own slots and needs ALS."""
+    kinds = (PopularitySource, ContentSource, AlsSource) if snapshot.reserved.any() else (PopularitySource,)
+    return np.array([isinstance(source, kinds) for source in snapshot.sources])
 
 
 def _reason(spec: Spec) -> str:
@@ -163,7 +189,10 @@ def prepare(dataset: Dataset, until: int | None, config: Config) -> Job:
     shape = Shape(len(dataset.users), rows, len(dataset.items))
     threads = config.train.threads or len(os.sched_getaffinity(0))
     targets = splits.target_types(events)
-    return Job(events, end, dataset.has_times, Setting(shape, config, threads, targets), training_set.modes(targets))
+    described = content.describe(dataset.catalogue, config.content)
+    values = attributes.value_rows(attributes.choose(dataset.item_attributes)[0])
+    setting = Setting(shape, config, threads, targets, described, values)
+    return Job(events, end, dataset.has_times, setting, training_set.modes(targets))
 
 
 def n_steps(config: Config) -> int:
@@ -176,23 +205,17 @@ def split(job: Job) -> tuple[float, tuple[Window, ...]]:
     section, targets, shape = job.config.split, job.setting.targets, job.setting.shape
     cuts = section.cuts or (MANY_CUTS if len(job.events) <= MANY_CUTS_EVENTS else FEW_CUTS)
     horizon = section.horizon_days or splits.horizon_days(job.events, targets, cuts)
+    windows: tuple[Window, ...] = ()
     if job.has_times:
         windows = splits.by_time(job.events, job.until, horizon, cuts, targets)
         users = [len(training_set.window_truth(window, shape.users, shape.items, LEAST_USERS, 0)) for window in windows]
         enough = sum(count >= LEAST_USERS for count in users) >= LEAST_CUTS
-        if enough or section.horizon_days or not _many_have_two_items(job):
+        if enough or section.horizon_days:
             return horizon, windows
-    hidden = min(cuts, FEW_CUTS)
-    return horizon, splits.hidden(
-        job.events, job.until, shape.users, shape.items, hidden, targets, job.config.train.seed
-    )
-
-
-def _many_have_two_items(job: Job) -> bool:
-    """Whether hiding items would give enough users to learn from."""
-    taken = job.events.of_types(job.setting.targets)
-    pairs = np.unique(taken.user_num.astype(np.int64) << 32 | taken.item_num)
-    return int((np.unique(pairs >> 32, return_counts=True)[1] > 1).sum()) >= splits.LEAST_GROUPS
+    seed = job.config.train.seed
+    hidden = splits.hidden(job.events, job.until, shape.users, shape.items, min(cuts, FEW_CUTS), targets, seed)
+    few = len(np.unique(hidden[0].future.user_num)) < splits.LEAST_GROUPS
+    return horizon, windows if few and windows else hidden
 
 
 def with_truth(job: Job, windows: tuple[Window, ...]) -> list[tuple[Window, Truth]]:
@@ -220,7 +243,7 @@ def learn(job: Job, cuts: list[tuple[Window, Truth]], proposed: tuple[Spec, ...]
         replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
         blend = np.stack([blending.search(of_mode) for of_mode in replays])
         blend = np.broadcast_to(blend, (N_MODES, len(specs))).copy()
-        paying = np.flatnonzero((blend > 0).any(axis=0) | (np.array(snapshot.source_names) == "popularity"))
+        paying = np.flatnonzero((blend > 0).any(axis=0) | needed(snapshot))
         if len(paying) < len(specs):
             specs, blend = tuple(specs[column] for column in paying), blend[:, paying]
             snapshot = replace(snapshot, sources=tuple(snapshot.sources[column] for column in paying))
@@ -233,7 +256,11 @@ def learn(job: Job, cuts: list[tuple[Window, Truth]], proposed: tuple[Spec, ...]
         limit = job.config.retrieval.candidates
         scores = [_judge_replay(earlier, part, snapshot, blend, limit) for of_mode in replays for part in of_mode]
     stage_1, two_stage = (np.concatenate(column) for column in zip(*scores, strict=True))
-    return Learned(specs, blend, parts, stage_1, two_stage)
+    popular = next(source for source in snapshot.sources if isinstance(source, PopularitySource))
+    shares = list(slots.LEAST_SHARES)
+    for mode in range(-len(replays), 0):  # where there is one mode, it is the last
+        shares[mode] = slots.choose(replays[mode], blend, snapshot.reserved, popular, shares[mode])
+    return Learned(specs, blend, parts, stage_1, two_stage, (shares[0], shares[1]))
 
 
 def choose_specs(job: Job, window: Window, truth: Truth, proposed: tuple[Spec, ...], steps: Steps) -> tuple[Spec, ...]:
@@ -250,7 +277,7 @@ def _learn_cut(
 ) -> TrainingSet:
     """The training set of one cut."""
     with steps(f"Build features of {len(truth):,} users"):
-        return training_set.build(snapshot, truth, window.now, job.policies, blend, job.config)
+        return training_set.build(snapshot, truth, window, job.policies, job.setting.targets, blend, job.config)
 
 
 def _fit_sources(job: Job, window: Window, specs: tuple[Spec, ...], steps: Steps) -> Snapshot:
@@ -264,7 +291,7 @@ def _judge_replay(
     fitted: Ranker, part: training_set.Replay, snapshot: Snapshot, blend: Float32s, limit: int
 ) -> tuple[Float64s, Float64s]:
     """NDCG@20 of stage 1 and of both stages, for each query with something to find."""
-    best, score = part.best(blend, limit)
+    best, score = part.best(blend, limit, snapshot.reserved)
     matrix = features.matrix(features.Context(best.batch, best.candidates, score, snapshot.stats))
     query, label, relevant = best.candidates.query_num, best.label, best.relevant
     return (

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from recsys.interactions import Events, Histories
 from recsys.item_stats import item_stats
 from recsys.snapshot import Snapshot
-from recsys_offline.train import fitting
+from recsys.sources import AlsSource, CandidateSource
+from recsys_offline.train import content, fitting
 from recsys_offline.train.fitting import Setting
 from recsys_offline.train.specs import Spec
 
@@ -15,5 +18,17 @@ def fit(events: Events, now: int, specs: tuple[Spec, ...], setting: Setting, *, 
     return Snapshot(
         Histories.of(events, setting.shape.users, setting.config.train.max_history),
         item_stats(events, setting.shape.items, now, has_times),
-        tuple(fitting.fit(spec, events, now, setting) for spec in specs),
+        _sources(events, now, specs, setting),
     )
+
+
+def _sources(events: Events, now: int, specs: tuple[Spec, ...], setting: Setting) -> tuple[CandidateSource, ...]:
+    """The fitted sources; content, the last one, gives ALS factors of items that it cannot know."""
+    sources = [fitting.fit(spec, events, now, setting) for spec in specs if spec.kind != "content"]
+    if len(sources) < len(specs) and setting.described is not None:
+        place = next(number for number, source in enumerate(sources) if isinstance(source, AlsSource))
+        config, als = setting.config, cast(AlsSource, sources[place])
+        mapped, cold = content.fit(als, setting.described, events, now, config.content, config.train.seed)
+        sources[place] = mapped
+        sources.append(cold)
+    return tuple(sources)

@@ -61,6 +61,7 @@ class Facts:
         has_visits: whether users come in more than one visit, so that visits and users differ.
         sells: whether the ranker predicts purchases.
         browses: whether there are interactions other than purchases.
+        has_attributes: whether items share values of attributes.
     """
 
     n_events: int
@@ -69,6 +70,7 @@ class Facts:
     has_visits: bool
     sells: bool
     browses: bool
+    has_attributes: bool = False
 
     @classmethod
     def of(cls, events: Events, n_items: int, has_times: bool, targets: tuple[EventType, ...]) -> Facts:
@@ -90,7 +92,8 @@ def propose(facts: Facts, config: Config) -> tuple[Spec, ...]:
     specs = [_als(facts, config), _similarity("item_similarity", "user", facts, config)]
     if facts.has_visits:
         specs.append(_similarity("co_visitation", "session", facts, config))
-    specs += _item_model(facts, config)
+    if facts.n_items <= config.item_model.ease_items:
+        specs.append(_ease(facts, config))
     specs.append(_popularity(facts, config))
     if facts.sells:
         specs.append(_own("repeats", "targets", 180.0, (30.0, 90.0, 365.0), facts, config))
@@ -124,9 +127,11 @@ def _als(facts: Facts, config: Config) -> Spec:
         "alpha": section.alpha or 3.0,
         "regularization": section.regularization or 20.0,
         "half_life_days": half_life,
+        "attributes": 0.0,
     }
     free_pull = () if section.alpha or section.regularization else pull
-    return Spec("als", "als", parameters, (half_lives, free_pull, () if section.factors else sizes))
+    shared: Grid = ({"attributes": 1.0}, {"attributes": 4.0}) if facts.has_attributes else ()
+    return Spec("als", "als", parameters, (half_lives, free_pull, () if section.factors else sizes, shared))
 
 
 def _similarity(name: str, rows: str, facts: Facts, config: Config) -> Spec:
@@ -136,29 +141,33 @@ def _similarity(name: str, rows: str, facts: Facts, config: Config) -> Spec:
         facts, "history_half_life_days", section.history_half_life_days, 30.0, (3.0, FOREVER_DAYS)
     )
     parameters: Parameters = {
-        "method": "cosine",
+        "method": "co_occurrence",
         "rows": rows,
+        "shrinkage": section.shrinkage or 1.0,
+        "row_power": 0.5,
         "half_life_days": half_life,
         "history_half_life_days": history,
     }
-    return Spec(name, "neighbours", parameters, (fits, histories))
+    powers: Grid = ({"row_power": 0.0}, {"row_power": 1.0})
+    shrinkages: Grid = () if section.shrinkage else ({"shrinkage": 10.0}, {"shrinkage": 30.0})
+    return Spec(name, "neighbours", parameters, (fits, powers, shrinkages, histories))
 
 
-def _item_model(facts: Facts, config: Config) -> list[Spec]:
-    """EASE for small catalogues, GF-CF for middle ones, neither for large ones, where both cost too much."""
+def _ease(facts: Facts, config: Config) -> Spec:
     section = config.item_model
     half_life, fits = _times(facts, "half_life_days", section.half_life_days, 90.0, (30.0, FOREVER_DAYS))
     history, histories = _times(
         facts, "history_half_life_days", section.history_half_life_days, 90.0, (30.0, FOREVER_DAYS)
     )
-    common: Parameters = {"rows": "user", "half_life_days": half_life, "history_half_life_days": history}
-    if facts.n_items <= section.ease_items:
-        pull: Grid = () if section.regularization else ({"regularization": 20.0}, {"regularization": 400.0})
-        parameters: Parameters = {"method": "ease", "regularization": section.regularization or 100.0, **common}
-        return [Spec("ease", "neighbours", parameters, (fits, pull, histories))]
-    if facts.n_items <= section.gf_cf_items:
-        return [Spec("gf_cf", "neighbours", {"method": "gf_cf", **common}, (histories,))]
-    return []
+    pull: Grid = () if section.regularization else ({"regularization": 20.0}, {"regularization": 400.0})
+    parameters: Parameters = {
+        "method": "ease",
+        "regularization": section.regularization or 100.0,
+        "rows": "user",
+        "half_life_days": half_life,
+        "history_half_life_days": history,
+    }
+    return Spec("ease", "neighbours", parameters, (fits, pull, histories))
 
 
 def _popularity(facts: Facts, config: Config) -> Spec:

@@ -18,10 +18,10 @@ from recsys.sources import Candidates, rank_within, retrieve
 from recsys.splits import Window
 from recsys.types import Bools, EventType, ExcludePolicy, Float32s, Int32s, Int64s
 from recsys.vocabulary import UNKNOWN
+from recsys_offline.train import visits
 
 QUERIES_AT_ONCE = 2_000
 NEWCOMERS_SHARE = 0.3
-NEWCOMERS_EVENTS = 5
 
 
 def modes(targets: tuple[EventType, ...]) -> tuple[ExcludePolicy, ExcludePolicy]:
@@ -48,10 +48,10 @@ class Replay:
     label: Bools
     relevant: Int32s
 
-    def best(self, blend: Float32s, limit: int) -> tuple[Replay, Float32s]:
+    def best(self, blend: Float32s, limit: int, reserved: Bools) -> tuple[Replay, Float32s]:
         """The candidates that the ranker would see, and stage 1's scores of them."""
         score = self.candidates.blend(blend, self.batch.discovery)
-        kept = np.flatnonzero(rank_within(self.candidates.query_num, score, len(self.batch)) <= limit)
+        kept = self.candidates.best(score, limit, reserved)
         return Replay(self.batch, self.candidates.where(kept), self.label[kept], self.relevant), score[kept]
 
 
@@ -76,16 +76,39 @@ def replay(snapshot: Snapshot, truth: Truth, now: int, policy: ExcludePolicy, k:
 
 
 def replay_newcomers(
-    snapshot: Snapshot, truth: Truth, now: int, policy: ExcludePolicy, k: int, random: np.random.Generator
+    snapshot: Snapshot,
+    truth: Truth,
+    window: Window,
+    policy: ExcludePolicy,
+    targets: tuple[EventType, ...],
+    k: int,
+    random: np.random.Generator,
 ) -> Iterator[Replay]:
-    """A share of the queries as if nothing but the last few events were known: what a new user's session looks like."""
-    some = truth.where(random.random(len(truth)) < NEWCOMERS_SHARE)
-    for start in range(0, len(some), QUERIES_AT_ONCE):
-        own = some.slice(start, min(start + QUERIES_AT_ONCE, len(some)))
-        known = random.integers(1, NEWCOMERS_EVENTS + 1, len(own))
-        history = snapshot.histories.rows(own.user_num).newest(known)
-        unknown = np.full(len(own), UNKNOWN, dtype=np.int32)
-        yield _asked(snapshot, own, for_histories(history, unknown, now, own.n_items, policy), k)
+    """Queries of users of whom little or nothing is known but what they have just done.
+
+    In a window of time users in the middle of a visit; where items are hidden, a share of the users as if nothing but
+    the last few events were known.
+    """
+    drawn = _newcomers(snapshot, truth, window, targets, random)
+    for start in range(0, len(drawn.truth), QUERIES_AT_ONCE):
+        rows = np.arange(start, min(start + QUERIES_AT_ONCE, len(drawn.truth)))
+        unknown = np.full(len(rows), UNKNOWN, dtype=np.int32)
+        history, now = drawn.history.rows(rows), drawn.now[rows]
+        batch = for_histories(history, unknown, now, snapshot.n_items, policy)
+        yield _asked(snapshot, drawn.truth.slice(start, start + len(rows)), batch, k)
+
+
+def _newcomers(
+    snapshot: Snapshot, truth: Truth, window: Window, targets: tuple[EventType, ...], random: np.random.Generator
+) -> visits.Visits:
+    """Who is asked for as a newcomer."""
+    if window.after is not None:
+        limit = int(NEWCOMERS_SHARE * len(truth))
+        return visits.draw(window.past, window.after, len(snapshot.histories), truth.n_items, targets, limit, random)
+    own = truth.where(random.random(len(truth)) < NEWCOMERS_SHARE)
+    known = random.integers(1, visits.MOST_KNOWN_ITEMS + 1, len(own))
+    history = snapshot.histories.rows(own.user_num).newest(known)
+    return visits.Visits(own, history, np.full(len(own), window.now, dtype=np.int64))
 
 
 def _asked(snapshot: Snapshot, truth: Truth, batch: QueryBatch, k: int) -> Replay:
@@ -108,16 +131,22 @@ def sample(part: Replay, negatives: int, random: np.random.Generator) -> Int64s:
 
 
 def build(
-    snapshot: Snapshot, truth: Truth, now: int, policies: tuple[ExcludePolicy, ...], blend: Float32s, config: Config
+    snapshot: Snapshot,
+    truth: Truth,
+    window: Window,
+    policies: tuple[ExcludePolicy, ...],
+    targets: tuple[EventType, ...],
+    blend: Float32s,
+    config: Config,
 ) -> TrainingSet:
     """One window's part of the training set, for all modes."""
-    random = np.random.default_rng([config.train.seed, abs(now)])
+    random = np.random.default_rng([config.train.seed, abs(window.now)])
     k = config.retrieval.candidates_per_source
-    replays = [replay(snapshot, truth, now, policy, k) for policy in policies]
-    replays.append(replay_newcomers(snapshot, truth, now, policies[-1], k, random))
+    replays = [replay(snapshot, truth, window.now, policy, k) for policy in policies]
+    replays.append(replay_newcomers(snapshot, truth, window, policies[-1], targets, k, random))
     parts: list[TrainingSet] = []
     for part in chain(*replays):
-        best, score = part.best(blend, config.retrieval.candidates)
+        best, score = part.best(blend, config.retrieval.candidates, snapshot.reserved)
         context = features.Context(best.batch, best.candidates, score, snapshot.stats)
         kept = sample(best, config.ranker.negatives, random)
         label = best.label[kept].astype(np.float32)

@@ -1,0 +1,97 @@
+"""The benchmark's tasks: who is asked, what is known of them, and what is to be found."""
+
+import numpy as np
+
+import worlds
+from recsys.metrics import Truth
+from recsys.types import ExcludePolicy, ServingParameters
+from recsys_offline import dataset
+from recsys_offline.bench import cases, quality
+from recsys_offline.bench.cases import Case
+from recsys_offline.evaluate.contenders import STAGE_1, TWO_STAGE, contenders_among
+from recsys_offline.train.run import train as train_model
+from shops import DAY, START, write
+
+
+def test_of_a_new_customer_the_first_five_items_are_known_and_the_others_are_to_be_found(tmp_path):
+    cut = START + 10 * DAY
+    bought = [("old", "a", "purchase", cut - 1), *(("old", item, "purchase", cut + 1) for item in "abcdefg")]
+    bought += [("new", item, "purchase", cut + 60 * place) for place, item in enumerate("abbcdaefgb")]
+    bought += [("new", "z", "refund", cut + 5), ("few", "a", "purchase", cut), ("few", "b", "purchase", cut + 9)]
+    bought += [("same", item, "purchase", cut + 7) for item in "gfedcba"]
+    data = dataset.read(write(tmp_path / "shop", bought))
+    task = cases._newcomers(data, cut)
+    assert task.policy == ExcludePolicy.PURCHASED
+    told = {}
+    for row in range(len(task.truth)):
+        part = slice(*task.known.indptr[row : row + 2])
+        known = data.items.ids(task.known.item_num[part][::-1])
+        found = data.items.ids(task.truth.item_num[slice(*task.truth.indptr[row : row + 2])])
+        told["".join(known)] = ("".join(found), int(task.known.time[part][0]) - cut)
+    assert told == {"abcde": ("fg", 360), "gfedc": ("ab", 7)}
+    assert task.truth.user_num.tolist() == [0, 1]
+
+
+def test_a_task_is_asked_with_nothing_but_what_is_known(tmp_path):
+    cut = START + 30 * DAY
+    random = np.random.default_rng(1)
+    rows = [
+        (f"u{user}", f"i{random.integers(30):02}", "purchase", START + int(random.integers(30)) * DAY)
+        for user in range(40)
+        for _ in range(8)
+    ]
+    rows += [("new", f"i{item:02}", "purchase", cut + 60 * item) for item in range(8)]
+    data = dataset.read(write(tmp_path / "shop", sorted(rows, key=lambda row: row[3])))
+    task = cases._newcomers(data, cut)
+    recommender = quality.Recommender(quality.Identity("", cut, 0), trained(data, cut).model)
+    case = Case("shop", data, cut, (task,))
+    truth = quality.in_rows_of(recommender, case, task)
+    (batch,) = quality._asked(recommender, case, task, truth)
+    items = recommender.model.items
+    assert items.ids(batch.history.item_num) == [f"i{item:02}" for item in (4, 3, 2, 1, 0)]
+    assert items.ids(batch.excluded) == [f"i{item:02}" for item in range(5)]
+    assert items.ids(truth.item_num) == ["i05", "i06", "i07"]
+    assert batch.user_num.tolist() == [-1]
+    assert batch.now.tolist() == [min(cut + 240, recommender.model.latest)]
+
+
+def trained(data, until):
+    return train_model(data, until, quality.Config(), quality.Steps(20))
+
+
+def test_items_ranked_among_themselves_stand_in_the_order_of_each_source_and_stage():
+    recommender = worlds.recommender(worlds.world())
+    items = np.arange(3, 40, 4, dtype=np.int32)
+    batch = recommender.user_batch(np.array([0, 5], dtype=np.int32), ExcludePolicy.PURCHASED)
+    keys = np.concatenate([query * batch.n_items + items for query in range(2)])
+    candidates, blend, both = recommender.rank_given(batch, keys, ServingParameters())
+    assert candidates.item_num.tolist() == [*items, *items]
+    rows = contenders_among(recommender, ServingParameters(), items)
+    als = recommender.model.snapshot.sources[0]
+    expected = als.user_factors[[0, 5]].astype(np.float32) @ als.item_factors[items].T
+    for name, score in (
+        ("als", expected),
+        (STAGE_1, blend.reshape(2, -1)),
+        (TWO_STAGE, both.reshape(2, -1)),
+    ):
+        slates = rows[name](batch, 5)
+        assert slates.tolist() == items[np.argsort(-score, axis=1, kind="stable")[:, :5]].tolist(), name
+
+
+def test_the_table_has_a_line_for_a_task_that_lacks_some_contenders():
+    score = {"recall": 0.5, "ndcg": 0.25}
+    task = {"users": 3, "contenders": {"content": score, STAGE_1: score}}
+    lines = quality.table_lines({"data_sets": {"shop": {"tasks": {"cold": task}, "train_seconds": 1, "peak_mib": 2}}})
+    cell = "0.5000 / 0.2500"
+    assert lines[2] == f"| shop, cold | 3 |  | {cell} (content) | {cell} | not used | 1 | 2 |"
+
+
+def test_a_truth_of_known_users_keeps_items_that_the_model_has_never_seen():
+    recommender = worlds.recommender(worlds.world())
+    model = recommender.model
+    data = type("Data", (), {"users": model.users, "items": model.items})()
+    truth = Truth.of(np.array([2, 2], np.int32), np.array([1, 99], np.int32), 100)
+    task = cases.Task("t", ExcludePolicy.NONE, truth)
+    mapped = quality.in_rows_of(recommender, Case("c", data, None, (task,)), task)
+    assert mapped.user_num.tolist() == [2]
+    assert mapped.item_num.tolist() == [1, len(model.items)]
