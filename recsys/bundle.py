@@ -34,7 +34,6 @@ from recsys.types import Array, ExcludePolicy, Query, ServingParameters, Slate
 from recsys.vocabulary import Vocabulary
 
 RANKER = "ranker.ubj"
-INDEX = "als.index"
 HISTORY = ("indptr", "item_num", "event_type", "time", "price", "session_num")
 SCORE_TOLERANCE = 1e-4
 
@@ -58,7 +57,7 @@ def save(model: Model, folder: Path) -> dict[str, dict[str, object]]:
         columns, described[source.name] = _describe(source)
         arrays |= {f"{source.name}_{name}": array for name, array in columns.items()}
         if isinstance(source, AlsSource):
-            source.index.write(folder / INDEX)
+            source.index.write(folder / f"{source.name}.index")
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
     if model.ranker is not None:
@@ -187,9 +186,11 @@ def _source(folder: Path, name: str, parameters: dict[str, Any], earlier: list[C
     given: dict[str, Any] = {
         key: np.array(value) if isinstance(value, list) else value for key, value in parameters.items()
     }
+    if "index" in given:
+        given["index"] = ItemIndex.read(folder / f"{name}.index", IndexChoice(**given["index"]))
     match given.pop("kind"):
         case "als":
-            index = ItemIndex.read(folder / INDEX, IndexChoice(**given.pop("index")))
+            index = given.pop("index")
             factors = (array("item_factors"), array("user_factors"), array("gram"))
             return AlsSource(*factors, Confidence(**given), index)
         case "content":

@@ -128,6 +128,11 @@ class Histories:
         picks = np.arange(indptr[-1]) + np.repeat(start - indptr[:-1], length)
         return Histories(indptr, *(column[picks] for column in self.columns))
 
+    def where(self, kept: Bools) -> Histories:
+        """The entries for which kept (bool[m]) holds; a row may become empty."""
+        indptr = np.concatenate(([0], np.cumsum(kept)))[self.indptr].astype(np.int64)
+        return Histories(indptr, *(column[kept] for column in self.columns))
+
     def newest(self, limit: Int64s) -> Histories:
         """The newest limit[r] entries of each row r."""
         length = np.minimum(np.diff(self.indptr), limit)

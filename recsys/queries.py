@@ -9,6 +9,9 @@ import numpy as np
 from recsys.interactions import Histories
 from recsys.types import Array, Bools, EventType, ExcludePolicy, Float32s, Int32s, Int64s
 
+LIVE = 2
+N_MODES = 3
+
 
 @dataclass(frozen=True, slots=True)
 class QueryBatch:
@@ -35,6 +38,15 @@ class QueryBatch:
 
     def __len__(self) -> int:
         return len(self.user_num)
+
+    @property
+    def mode(self) -> Int64s:
+        """int64[q]: which weights stage 1 takes.
+
+        0 where everything may come again, 1 where purchased items are kept out, 2 in the middle of a visit or for a
+        new user, where the user vector is folded in.
+        """
+        return np.where(self.user_num < 0, LIVE, self.discovery.astype(np.int64))
 
     def keys(self, query_num: Array, item_num: Array) -> Int64s:
         """int64[n]: one number for each pair of query and item, ordered by query, then item."""

@@ -48,7 +48,7 @@ class Model:
         users: ids of the snapshot's histories.
         items: ids of the catalogue.
         snapshot: state at the end of the bundle's data.
-        blend: float32[2, S], weights of the sources in stage 1's order, as in Candidates.blend.
+        blend: float32[3, S], weights of the sources in stage 1's order, as in Candidates.blend.
         ranker: stage 2; None where it did not beat stage 1.
         latest: unix seconds; later queries count as asked then, as the ranker has never seen greater ages, and earlier
             ones than the bundle's end as asked at that.
@@ -140,7 +140,7 @@ class Recommender:
         """Slates of a batch as rows: the same for a request, a batch job and an evaluation."""
         try:
             candidates = retrieve(self.model.snapshot.sources, batch, parameters.candidates_per_source)
-            blend = candidates.blend(self.model.blend, batch.discovery)
+            blend = candidates.blend(self.model.blend, batch.mode)
             kept = candidates.best(blend, parameters.candidates, self.model.snapshot.reserved)
             candidates, blend = candidates.where(kept), blend[kept]
         except Exception as error:  # noqa: BLE001 - whatever failed, the shop gets a slate; the caller logs the error
@@ -184,7 +184,7 @@ class Recommender:
             Exception: whatever a stage raises; a caller's own order is no worse than a part of ours.
         """
         candidates = given(self.model.snapshot.sources, batch, parameters.candidates_per_source, keys)
-        blend = candidates.blend(self.model.blend, batch.discovery)
+        blend = candidates.blend(self.model.blend, batch.mode)
         if self.model.ranker is None or not parameters.use_ranker or len(candidates) == 0:
             return candidates, blend, blend
         matrix = features.matrix(features.Context(batch, candidates, blend, self.model.snapshot.stats))

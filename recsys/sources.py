@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -76,15 +76,14 @@ class Candidates:
         """float32[n, S]: scores that compare across sources."""
         return self.score / self.scale[self.query_num]
 
-    def blend(self, weights: Float32s, discovery: Bools) -> Float32s:
+    def blend(self, weights: Float32s, mode: Int64s) -> Float32s:
         """float32[n]: stage 1's score, the weighted sum of the scaled scores.
 
         Args:
-            weights: float32[2, S], for queries that allow purchased items, and for those that do not.
-            discovery: bool[q], which queries do not.
+            weights: float32[3, S], for each mode.
+            mode: int64[q], of the queries, as :attr:`recsys.queries.QueryBatch.mode` numbers them.
         """
-        mode = discovery[self.query_num].astype(np.intp)
-        summed: Float32s = np.einsum("ns,ns->n", self.scaled, weights[mode])
+        summed: Float32s = np.einsum("ns,ns->n", self.scaled, weights[mode[self.query_num]])
         return summed
 
     def best(self, blend: Float32s, limit: int, reserved: Bools) -> Int64s:
@@ -114,7 +113,8 @@ def rank_within(query_num: Array, score: Float32s, n_queries: int) -> Int64s:
 
 def retrieve(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int) -> Candidates:
     """The candidates of each query: at most k from each source, merged."""
-    return _merged(sources, batch, k, None)
+    batch = _with_vectors(sources, batch)
+    return merge([source.propose(batch, k) for source in sources], batch)
 
 
 def given(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int, keys: Int64s) -> Candidates:
@@ -126,18 +126,17 @@ def given(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int, keys:
         k: as for :func:`retrieve`; an item beyond it has no rank.
         keys: int64[n], rising: the pairs, as ``batch.keys`` numbers them.
     """
-    return _merged(sources, batch, k, keys)
-
-
-def _merged(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int, keys: Int64s | None) -> Candidates:
-    """What the sources say of some pairs; of all that they propose for None."""
     batch = _with_vectors(sources, batch)
-    proposals = [source.propose(batch, k) for source in sources]
+    return merge([source.propose(batch, k) for source in sources], batch, keys)
+
+
+def merge(proposals: Sequence[Proposal], batch: QueryBatch, keys: Int64s | None = None) -> Candidates:
+    """What the proposals for one batch say of some pairs (rising keys); of all proposed ones for None."""
     keys_of = [_keys(batch, proposal) for proposal in proposals]
     if keys is None:
         keys = np.unique(np.concatenate([kept for kept, _ in keys_of]))
     query_num, item_num = (part.astype(np.int32) for part in np.divmod(keys, batch.n_items))
-    rank = np.full((len(keys), len(sources)), np.nan, dtype=np.float32)
+    rank = np.full((len(keys), len(proposals)), np.nan, dtype=np.float32)
     for column, (kept, place) in enumerate(keys_of):
         asked = contains(keys, kept)
         rank[np.searchsorted(keys, kept[asked]), column] = place[asked]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.interactions import Events
-from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType, Int64s
+from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType
 
 LEAST_GROUPS = 300
 HIDDEN_SHARE = 0.2
@@ -85,13 +85,15 @@ def hidden(
 ) -> tuple[Window, ...]:
     """Windows that each hide a share of every user's items, for sets without times or with too few returns.
 
-    A hidden pair of user and item is hidden in every event type, and one of the items that a user acted on stays.
+    A hidden pair of user and item is hidden in every event type, and at least one of a user's items stays: who has none
+    left is another kind of user than those who come back.
     """
-    keys = _pairs(events, targets, n_users, n_items)
+    taken = events.of_types(targets)
+    taken = taken.where(taken.user_num < n_users)
+    keys = np.unique(taken.user_num.astype(np.int64) * n_items + taken.item_num)
     user = keys // n_items
     count = np.bincount(user, minlength=n_users)
-    known = np.bincount(_pairs(events, INTERACTION_TYPES, n_users, n_items) // n_items, minlength=n_users)
-    quota = np.where((count > 0) & (known > 1), np.maximum(1, (count * HIDDEN_SHARE).astype(np.int64)), 0)
+    quota = np.where(count > 1, np.maximum(1, (count * HIDDEN_SHARE).astype(np.int64)), 0)
     start = np.cumsum(count) - count
     pair = np.where(events.user_num < n_users, events.user_num.astype(np.int64) * n_items + events.item_num, -1)
     windows = []
@@ -101,10 +103,3 @@ def hidden(
         out = np.isin(pair, keys[order[drawn]])
         windows.append(Window(now, events.where(~out), events.where(out).of_types(targets), after=None))
     return tuple(windows)
-
-
-def _pairs(events: Events, types: tuple[EventType, ...], n_users: int, n_items: int) -> Int64s:
-    """The pairs of users and items with an event of some types, as rising keys ``user * n_items + item``: int64[n]."""
-    taken = events.of_types(types)
-    taken = taken.where(taken.user_num < n_users)
-    return np.unique(taken.user_num.astype(np.int64) * n_items + taken.item_num)

@@ -15,7 +15,7 @@ from recsys.interactions import Events, Histories
 from recsys.item_index import ItemIndex
 from recsys.item_stats import item_stats
 from recsys.popularity import decayed_counts, type_weights
-from recsys.queries import contains, for_users
+from recsys.queries import N_MODES, contains, for_users
 from recsys.ranker import Ranker, TrainingSet
 from recsys.recommender import Identity, Model, Recommender
 from recsys.snapshot import Snapshot
@@ -152,7 +152,7 @@ def fitted_ranker(shop: World, blend: Float32s) -> Ranker:
     candidates = retrieve(past.sources, batch, 20)
     truth = np.unique(batch.keys(future.user_num, future.item_num))
     label = contains(truth, batch.keys(candidates.query_num, candidates.item_num)).astype(np.float32)
-    context = features.Context(batch, candidates, candidates.blend(blend, batch.discovery), past.stats)
+    context = features.Context(batch, candidates, candidates.blend(blend, batch.mode), past.stats)
     training = TrainingSet(features.matrix(context), label, candidates.query_num)
     section = ranker.RankerSection(trees=12, depth=3, min_child_weight=0.1)
     fitted = ranker.fit(training, section, seed=1, threads=1)
@@ -163,7 +163,7 @@ def fitted_ranker(shop: World, blend: Float32s) -> Ranker:
 def model(shop: World, *, ranked: bool = True) -> Model:
     """Everything up to the end of the world; a static world has no windows to fit a ranker on."""
     known = snapshot(shop)
-    blend = np.ones((2, len(known.sources)), dtype=np.float32)
+    blend = np.ones((N_MODES, len(known.sources)), dtype=np.float32)
     latest = shop.until + HORIZON_DAYS * SECONDS_PER_DAY if shop.has_times else 0
     fitted = fitted_ranker(shop, blend) if ranked and shop.has_times else None
     return Model(shop.users, shop.items, known, blend, fitted, latest)

@@ -44,7 +44,6 @@ def as_of(dataset: Dataset, time: int) -> Dataset:
         users=_vocabulary(dataset.users.array[rows[rows < len(dataset.users)]]),
         items=_vocabulary(dataset.items.array[there]),
         catalogue=_catalogue(dataset.catalogue, there),
-        item_attributes=dataset.item_attributes.rows(there),
     )
 
 

@@ -15,8 +15,7 @@ import numpy as np
 from recsys.interactions import Events
 from recsys.types import SECONDS_PER_DAY, Array, Bools, EventType, Float32s, Int8s, Int32s, Int64s
 from recsys.vocabulary import Vocabulary
-from recsys_offline import attributes, directory
-from recsys_offline.attributes import AttributeCodes
+from recsys_offline import directory
 from recsys_offline.catalogue import Catalogue, find_dirt, prices
 from recsys_offline.findings import Finding, find
 from recsys_offline.ids import Ids
@@ -57,7 +56,6 @@ class Dataset:
         has_times: False in a static set, where every time is 0.
         facts: what a manifest says of the data.
         findings: each kind of dirt that was met, with the rule that dealt with it.
-        item_attributes: of ``items``: the columns of the items file that may hold few values.
     """
 
     path: Path
@@ -68,7 +66,6 @@ class Dataset:
     has_times: bool
     facts: DataFacts
     findings: tuple[Finding, ...]
-    item_attributes: AttributeCodes
 
 
 def read(path: Path, now: int | None = None) -> Dataset:
@@ -98,8 +95,7 @@ def read(path: Path, now: int | None = None) -> Dataset:
         findings += find_dirt(tables.items, listed_num)
     has_times = rows.times is not None
     facts = _facts(tables, events, len(kept), has_times=has_times)
-    shared = attributes.read(tables.items, listed_num, len(items))
-    return Dataset(path, events, users, items, catalogue, has_times, facts, findings, shared)
+    return Dataset(path, events, users, items, catalogue, has_times, facts, findings)
 
 
 def problems(path: Path) -> tuple[TableError, ...]:

@@ -113,10 +113,6 @@ class Table:
             row -= length
         return self.name
 
-    def kind(self, name: str) -> pa.DataType:
-        """The type of a column."""
-        return self._data.schema.field(name).type
-
     def require(self, *names: str) -> None:
         """Checks that the columns exist.
 

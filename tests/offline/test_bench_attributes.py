@@ -61,10 +61,9 @@ def test_with_attributes_the_same_users_are_asked_for_the_same_items(tmp_path):
     assert found(told) == found(plain)
     assert found(plain)[0]
     assert (told.until, len(told.data.items)) == (plain.until, 9)
-    known = told.data.item_attributes
-    assert known.names == ("category_1", "category_2", "category_3", "brand", "manufacturer_id")
-    assert len(set(known.codes[:, 1].tolist())) == 3, "bread of food, bread of home, and unknown"
-    assert plain.data.item_attributes.names == ()
+    assert told.data.catalogue.categories[:2] == ("food > bread > white", "food")
+    assert told.data.catalogue.brands[:2] == ("own", "other")
+    assert not any(plain.data.catalogue.categories + plain.data.catalogue.brands)
 
 
 def test_the_gain_is_that_of_the_same_users_with_its_interval():

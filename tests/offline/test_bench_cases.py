@@ -1,11 +1,14 @@
 """The benchmark's tasks: who is asked, what is known of them, and what is to be found."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 import worlds
 from recsys.metrics import Truth
 from recsys.types import ExcludePolicy, ServingParameters
 from recsys_offline import dataset
+from recsys_offline.as_of import as_of
 from recsys_offline.bench import cases, quality
 from recsys_offline.bench.cases import Case
 from recsys_offline.evaluate.contenders import STAGE_1, TWO_STAGE, contenders_among
@@ -30,6 +33,30 @@ def test_of_a_new_customer_the_first_five_items_are_known_and_the_others_are_to_
         told["".join(known)] = ("".join(found), int(task.known.time[part][0]) - cut)
     assert told == {"abcde": ("fg", 360), "gfedc": ("ab", 7)}
     assert task.truth.user_num.tolist() == [0, 1]
+
+
+def test_hidden_items_are_known_from_their_start_on_but_by_no_event(tmp_path):
+    cut, n = cases._seconds(cases.LAST_MONTH), 40
+    days = np.repeat([30, 20, -1], n)  # before the cut: each item is sold twice before it and once after
+    lines = {
+        "InvoiceNo": [f"{num}" for num in range(3 * n)],
+        "StockCode": [f"{10_000 + num % n}" for num in range(3 * n)],
+        "Description": ["CUP"] * 3 * n,
+        "Quantity": [1] * 3 * n,
+        "InvoiceDate": pa.array(cut - days * DAY, pa.timestamp("s")),
+        "UnitPrice": [2.5] * 3 * n,
+        "CustomerID": [f"{num % 5}" for num in range(3 * n)],
+        "Country": ["France"] * 3 * n,
+    }
+    pq.write_table(pa.table(lines), tmp_path / "transactions.parquet")
+    case = cases.online_retail_cold(tmp_path, tmp_path / "shop")
+    hidden = case.data.items.ids(case.tasks[0].among)
+    assert len(hidden) == 4
+    then = as_of(case.data, cut)
+    rows = then.items.nums(hidden)
+    assert (then.catalogue.created_time[rows] == cut - 30 * DAY).all()
+    assert not np.isin(then.events.item_num, rows).any()
+    assert set(case.tasks[0].truth.item_num) == set(case.tasks[0].among)
 
 
 def test_a_task_is_asked_with_nothing_but_what_is_known(tmp_path):

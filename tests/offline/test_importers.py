@@ -102,6 +102,8 @@ def test_online_retail_counts_its_dirt_and_keeps_the_rest(tmp_path, kind):
     assert data.items.array.tolist() == [b"22728", b"71053", b"85123A"]
     assert data.catalogue.titles == ("", "LANTERN", "HEART")
     assert data.catalogue.price.tolist() == pytest.approx([5, 3.39, 2.55])
+    first = data.events.time[[6, 2, 0]]  # the lantern's line has no customer
+    assert data.catalogue.created_time.tolist() == first.tolist()
     users = pq.read_table(tmp_path / "out" / "users.parquet").to_pylist()
     assert users == [{"user_id": "12583", "country": "France"}, {"user_id": "17850", "country": "United Kingdom"}]
 

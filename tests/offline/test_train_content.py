@@ -20,6 +20,7 @@ from recsys.sources import AlsSource, retrieve
 from recsys.types import EventType, ExcludePolicy, Query
 from recsys_offline import dataset, directory
 from recsys_offline.catalogue import Catalogue
+from recsys_offline.importers import online_retail
 from recsys_offline.tables import TableError
 from recsys_offline.train import content
 from shops import DAY, START, train, write
@@ -186,6 +187,36 @@ def test_the_loaded_source_is_the_one_that_was_saved(tribal):
     assert items.ids(loaded.item_num) == [f"new{item:02}" for item in range(12)]
     described = Attributes(["red cup"], [""], [""], np.full(1, np.nan, np.float32), np.zeros((1, 0), np.float32))
     assert loaded.model.factors(loaded.model.encoder.encode(described)).any()
+
+
+def write_invoices(path, until):
+    """Sixty items that forty customers buy; before the end 77777 is only sent back, and 99999 is unheard of."""
+    random, sold = np.random.default_rng(6), [f"{num}" for num in range(10_000, 10_060)]
+    lines = [(f"{visit}", random.choice(sold), 1, f"{visit % 40}", START + visit * DAY // 8) for visit in range(480)]
+    lines += [("C900", "77777", -1, "3", until - DAY), ("901", "77777", 1, "3", until + DAY)]
+    lines += [(f"{visit}", "99999", 1, f"{visit % 40}", until + visit) for visit in range(1000, 1040)]
+    rows = [
+        f"{invoice},{code},{random.choice(['RED', 'BLUE'])} CUP,{count},{np.datetime64(time, 's')},2.5,{customer},UK"
+        for invoice, code, count, customer, time in lines
+    ]
+    header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+    path.write_text("\n".join((header, *rows)))
+    return path
+
+
+def test_an_item_first_sold_after_the_end_of_the_data_is_neither_known_nor_proposed(tmp_path):
+    until = START + 60 * DAY
+    online_retail.run(write_invoices(tmp_path / "retail.csv", until), tmp_path / "shop")
+    sections = {"als": {"factors": 8, "alpha": 3.0, "regularization": 5.0}, "content": {"slot_share": 0.1}}
+    recommender = train(tmp_path / "shop", tmp_path / "registry", until, **sections)
+    items = recommender.model.items
+    assert items.nums(["99999"]).tolist() == [-1]
+    known = set(items.ids(np.arange(len(items))))
+    assert len(known) == 61
+    for user in range(40):
+        shown = {item.item_id: item.sources for item in slate(recommender, 70, user_id=f"{user}")}
+        assert set(shown) == known
+        assert "content" not in shown["77777"], "what was sent back before the end is known, and not new"
 
 
 def test_embeddings_of_different_lengths_are_refused_with_the_row(tmp_path):

@@ -1,6 +1,7 @@
 """`kill -9` of a training at any moment leaves the registry usable, with a bundle that is whole."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -74,7 +75,8 @@ def small_shop(tmp_path: Path) -> Path:
 def test_killed_at_any_file_operation_of_a_publish_the_alias_names_a_whole_bundle(small_shop, tmp_path):
     train(small_shop, tmp_path / "registry", als={"factors": 8})
     script = [sys.executable, "-c", KILLED_AT_EVERY_STEP, str(tmp_path / "registry")]
-    done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=100)
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # a team of threads does not survive a fork
+    done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=100, env=alone)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
     killed, last = told[:-1], told[-1]

@@ -13,6 +13,7 @@ import pytest
 
 from recsys import features, manifest, splits
 from recsys.config import Config, TrainSection
+from recsys.queries import N_MODES
 from recsys.snapshot import Snapshot
 from recsys.types import EventType, Float32s
 from recsys_offline import dataset
@@ -98,13 +99,11 @@ def cut(data: Dataset, specs: tuple[Spec, ...], number: int) -> Cut:
     windows = splits.by_time(job.events, job.until, HORIZON_DAYS, 3, job.setting.targets)
     window, truth = run.with_truth(job, windows)[number]
     snapshot = job.snapshot(window.past, window.now, specs)
-    blend: Float32s = np.ones((2, len(snapshot.sources)), dtype=np.float32)
+    blend: Float32s = np.ones((N_MODES, len(snapshot.sources)), dtype=np.float32)
     replays = [part for policy in job.policies for part in training_set.replay(snapshot, truth, window.now, policy, 50)]
     matrices = [
         features.matrix(
-            features.Context(
-                part.batch, part.candidates, part.candidates.blend(blend, part.batch.discovery), snapshot.stats
-            )
+            features.Context(part.batch, part.candidates, part.candidates.blend(blend, part.batch.mode), snapshot.stats)
         )
         for part in replays
     ]

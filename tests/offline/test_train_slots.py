@@ -1,5 +1,7 @@
 """The share of the places that cold items get is what their slots cost in the newest window."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from recsys_offline.train import slots
 from recsys_offline.train.training_set import Replay
 
 QUERIES, WARM, COLD = 10, 25, 5
-BLEND = np.array([[1, 0], [1, 0]], dtype=np.float32)
+BLEND = np.array([[1, 0], [1, 0], [1, 0]], dtype=np.float32)
 POPULAR = PopularitySource.of(np.zeros(WARM + COLD, dtype=np.float32))
 RESERVED = np.array([False, True])
 
@@ -43,3 +45,11 @@ def test_the_largest_share_is_taken_that_costs_next_to_nothing(bought, share):
 
 def test_without_a_source_that_has_slots_there_is_nothing_to_choose():
     assert slots.choose([replay(0)], BLEND, np.zeros(2, dtype=bool), POPULAR, 0.02) == 0.02
+
+
+def test_a_window_without_a_cold_proposal_tells_nothing_so_the_least_share_is_taken():
+    warm = replay(0, 1)
+    warm = replace(warm, candidates=warm.candidates.where(warm.candidates.item_num < WARM))
+    warm = replace(warm, label=np.isin(warm.candidates.item_num, (0, 1)))
+    assert slots.choose([warm], BLEND, RESERVED, POPULAR, 0.02) == 0.02
+    assert slots.choose([warm, replay(0, 1)], BLEND, RESERVED, POPULAR, 0.02) == slots.SHARES[0]

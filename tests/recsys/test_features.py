@@ -10,7 +10,7 @@ import worlds
 from recsys.features import FEATURES, Context, feature_hash, feature_names, matrix
 from recsys.interactions import Histories
 from recsys.item_stats import item_stats
-from recsys.queries import QueryBatch
+from recsys.queries import N_MODES, QueryBatch
 from recsys.snapshot import Snapshot
 from recsys.sources import Candidates, PopularitySource, retrieve
 from recsys.types import SECONDS_PER_DAY, EventType, ExcludePolicy
@@ -23,16 +23,16 @@ NAN = np.nan
 
 def features_of(known: Snapshot, batch: QueryBatch, k: int = 8) -> tuple[Candidates, np.ndarray]:
     candidates = retrieve(known.sources, batch, k)
-    blend = candidates.blend(np.ones((2, len(known.sources)), dtype=np.float32), batch.discovery)
+    blend = candidates.blend(np.ones((N_MODES, len(known.sources)), dtype=np.float32), batch.mode)
     return candidates, matrix(Context(batch, candidates, blend, known.stats))
 
 
-def small_shop(*rows: tuple, n_users: int = 1, n_items: int = 3) -> tuple[Snapshot, Histories]:
+def small_shop(*rows: tuple, n_users: int = 1, n_items: int = 3, has_times: bool = True) -> tuple[Snapshot, Histories]:
     """A shop whose one source proposes every item."""
     events = builders.events(*rows)
     popular = PopularitySource.of(np.arange(n_items, 0, -1, dtype=np.float32))
     histories = Histories.of(events, n_users, limit=100)
-    return Snapshot(histories, item_stats(events, n_items, NOW, has_times=True), (popular,)), histories
+    return Snapshot(histories, item_stats(events, n_items, NOW, has_times), (popular,)), histories
 
 
 def column(values: np.ndarray, name: str) -> np.ndarray:
@@ -111,6 +111,38 @@ def test_what_kind_of_user_asks_is_told_with_each_candidate():
     np.testing.assert_allclose(
         column(values, "popularity_gap")[:3], np.log1p([2, 1, 2]) - popularity, rtol=1e-4, atol=1e-6
     )
+
+
+LIFETIMES = ("gone_before_days", "there_before_days", "there_first_days")
+MET = ((0, 0, BUY, 20 * DAY), (1, 1, VIEW, 30 * DAY), (0, 0, VIEW, 50 * DAY), (1, 1, BUY, 70 * DAY))
+"""User 0 is here from day 20 to 50 and meets item 0, user 1 from day 30 to 70 and meets item 1."""
+
+
+def test_an_item_was_there_or_gone_before_the_user_was_last_or_first_here():
+    known, histories = small_shop(*MET, n_users=3)
+    candidates, values = features_of(known, builders.batch(histories, NOW, 3))
+    assert candidates.item_num.tolist() == [0, 1, 2] * 3
+    expected = {  # of items 0, 1 and 2, which nobody touched: for users 0, 1 and 2, who was never here
+        "gone_before_days": [0, -20, NAN, 20, 0, NAN, NAN, NAN, NAN],
+        "there_before_days": [30, 20, NAN, 50, 40, NAN, NAN, NAN, NAN],
+        "there_first_days": [0, -10, NAN, 10, 0, NAN, NAN, NAN, NAN],
+    }
+    for name, wanted in expected.items():
+        np.testing.assert_allclose(column(values, name), wanted, err_msg=name)
+
+
+def test_lifetimes_do_not_depend_on_when_it_is_asked():
+    known, histories = small_shop(*MET, n_users=3)
+    soon, late = (features_of(known, builders.batch(histories, now, 3))[1] for now in (NOW, NOW + 30 * DAY))
+    for name in LIFETIMES:
+        np.testing.assert_array_equal(column(soon, name), column(late, name), err_msg=name)
+
+
+def test_a_static_set_has_no_lifetimes():
+    known, histories = small_shop(*((*row[:3], 0) for row in MET), n_users=3, has_times=False)
+    _, values = features_of(known, builders.batch(histories, 0, 3))
+    for name in LIFETIMES:
+        assert np.isnan(column(values, name)).all(), name
 
 
 def test_what_sources_say_comes_first_and_stage_1_ranks_by_the_blend():

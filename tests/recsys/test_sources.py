@@ -190,13 +190,13 @@ def test_candidates_are_the_union_of_the_proposals_with_each_source_s_score_and_
 @given(asked(), st.integers(0, 1000))
 def test_the_blend_weighs_sources_by_whether_purchases_may_come_again(world, seed):
     known, batch, k = world
-    weights = np.random.default_rng(seed).random((2, len(known.sources))).astype(np.float32)
+    weights = np.random.default_rng(seed).random((3, len(known.sources))).astype(np.float32)
     candidates = retrieve(known.sources, batch, k)
     expected = [
-        sum(scaled * weights[int(batch.discovery[query])])
+        sum(scaled * weights[int(batch.mode[query])])
         for query, scaled in zip(candidates.query_num, candidates.scaled, strict=True)
     ]
-    np.testing.assert_allclose(candidates.blend(weights, batch.discovery), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(candidates.blend(weights, batch.mode), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_an_approximate_index_does_not_find_is_left_out():

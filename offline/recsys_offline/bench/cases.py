@@ -106,7 +106,7 @@ def online_retail_month(folder: Path, scratch: Path) -> Case:
 
 
 def online_retail_cold(folder: Path, scratch: Path) -> Case:
-    """The last month again, a tenth of the items hidden before it: they are known by title and price alone."""
+    """The last month again, a tenth of the items sold before it hidden there: known by title, price and start alone."""
     online_retail.run(folder / "transactions.parquet", scratch)
     data, cut = dataset.read(scratch), _seconds(LAST_MONTH)
     sold = np.unique(data.events.before(cut).of_types((EventType.PURCHASE,)).item_num)

@@ -173,10 +173,11 @@ def _asked(recommender: Recommender, case: Case, task: Task, truth: Truth) -> It
     if task.known is None:
         yield from batches(recommender, truth.user_num, task.policy)
         return
+    now = task.known.time[task.known.indptr[:-1]].clip(recommender.until, recommender.model.latest)
     history = replace(task.known, item_num=item_rows(recommender, case)[task.known.item_num].astype(np.int32))
-    n_items = len(recommender.model.items)
-    batch = for_histories(history, np.full(len(history), -1, dtype=np.int32), 0, n_items, task.policy)
-    yield replace(batch, now=history.time[history.indptr[:-1]].clip(recommender.until, recommender.model.latest))
+    history = history.where(history.item_num >= 0)
+    unknown = np.full(len(history), -1, dtype=np.int32)
+    yield for_histories(history, unknown, now, len(recommender.model.items), task.policy)
 
 
 def item_rows(recommender: Recommender, case: Case) -> Int64s:

@@ -1,6 +1,7 @@
 """UCI Online Retail (and Online Retail II): the invoice lines of a gift shop.
 
-Cancelled lines become refunds; lines without a customer become anonymous sessions, one for each invoice.
+Cancelled lines become refunds; lines without a customer become anonymous sessions, one for each invoice. An
+item is taken as created with its first line, before which nobody can know of it.
 """
 
 from __future__ import annotations
@@ -135,15 +136,17 @@ def _events(lines: pd.DataFrame) -> pa.Table:
 
 
 def _items(lines: pd.DataFrame) -> pa.Table:
-    """Each item with its most frequent description and its median price, of purchases where it has any."""
+    """Each item with its most frequent description, its median price, of purchases where it has any, and its start."""
     title = _most_frequent(lines.assign(description=lines["description"].str.strip()), "code", "description")
     bought = lines[~_cancelled(lines)]
     price = bought.groupby("code")["price"].median().combine_first(lines.groupby("code")["price"].median())
+    created = lines.groupby("code")["time"].min().reindex(price.index)
     return pa.table(
         {
             "item_id": pa.array(price.index, pa.string()),
             "title": pa.array(title.reindex(price.index), pa.string()),
             "price": pa.array(price, pa.float64()),
+            "created_time": pa.array(created, pa.timestamp("ms", "UTC")),
         }
     )
 

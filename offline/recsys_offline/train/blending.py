@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from recsys.metrics import Truth
+from recsys.queries import N_MODES
+from recsys.snapshot import Snapshot
 from recsys.sources import rank_within
-from recsys.types import Array, Bools, Float32s, Float64s, Int64s
-from recsys_offline.train.training_set import Replay
+from recsys.splits import Window
+from recsys.types import Array, Bools, EventType, ExcludePolicy, Float32s, Float64s, Int64s
+from recsys_offline.train.training_set import Replay, replay, replay_newcomers
 
 DEPTH = 20
 FACTORS = (0.0, 0.25, 0.5, 0.8, 1.25, 2.0, 4.0)
@@ -18,12 +23,44 @@ ROUNDS = 3
 POSITIVES_AT_ONCE = 4_000
 
 
+def weigh(
+    cuts: Sequence[tuple[Window, Truth, Snapshot]],
+    policies: tuple[ExcludePolicy, ...],
+    targets: tuple[EventType, ...],
+    k: int,
+    limit: int,
+) -> Float32s:
+    """float32[3, S]: for each mode the weights that order best what came true in some windows together.
+
+    One window of a small shop is a few hundred users, too few to tell sources apart.
+
+    Args:
+        cuts: windows, what their users did, and the sources fitted at the cut.
+        policies: those of the first two modes, or of the second alone.
+        targets: event types that count.
+        k: candidates from each source.
+        limit: of users in a window.
+    """
+    replays = [
+        [replay(snapshot, truth.thinned(limit), window.now, policy, k) for window, truth, snapshot in cuts]
+        for policy in policies
+    ]
+    replays.append(
+        [replay_newcomers(snapshot, truth, window, policies[-1], targets, k, limit) for window, truth, snapshot in cuts]
+    )
+    weights: list[Float32s] = []
+    for of_mode in replays:
+        parts = list(chain(*of_mode))
+        weights.append(search(parts) if parts else weights[-1])
+    return np.stack([*weights[: N_MODES - len(weights)], *weights])
+
+
 def search(parts: Sequence[Replay]) -> Float32s:
     """float32[S]: the weights of the sources that order one mode's candidates best, by NDCG@20.
 
     Coordinate ascent from the best of equal weights and each source alone; a source that does not pay gets 0.
     """
-    problem = _Problem.of(parts)
+    problem = Problem.of(parts)
     quality, n_sources = problem.ndcg, problem.scaled.shape[1]
     starts = [np.ones(n_sources, dtype=np.float32), *np.eye(n_sources, dtype=np.float32)]
     weights = max(starts, key=quality)
@@ -49,7 +86,7 @@ def _values(weights: Float32s, column: int) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Problem:
+class Problem:
     """The search's data, so laid out that only the places of what is relevant are computed.
 
     Attributes:
@@ -67,7 +104,7 @@ class _Problem:
     share: Float64s
 
     @classmethod
-    def of(cls, parts: Sequence[Replay]) -> _Problem:
+    def of(cls, parts: Sequence[Replay]) -> Problem:
         """From the replayed queries of one mode."""
         query = np.concatenate(
             [part.candidates.query_num + offset for part, offset in zip(parts, _offsets(parts), strict=True)]

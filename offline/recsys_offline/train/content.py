@@ -13,7 +13,7 @@ from recsys.content_source import ContentSource
 from recsys.interactions import Events
 from recsys.item_index import ItemIndex
 from recsys.sources import AlsSource
-from recsys.types import INTERACTION_TYPES, Bools, Float32s, Float64s, Int32s, Int64s
+from recsys.types import INTERACTION_TYPES, Bools, EventType, Float32s, Float64s, Int32s, Int64s
 from recsys.vocabulary import Vocabulary
 from recsys_offline.catalogue import Catalogue
 
@@ -76,10 +76,12 @@ def fit(
     """
     n_items = len(described.created_time)
     acted = np.bincount(events.of_types(INTERACTION_TYPES).item_num, minlength=n_items)
-    there = (described.created_time < max(now, 1)) | (acted > 0)
+    heard_of = events.event_type != EventType.IMPRESSION  # what was only ever sent back is not new
+    seen = np.bincount(events.item_num[heard_of], minlength=n_items)
+    there = (described.created_time < max(now, 1)) | (seen > 0)
     encoder = Encoder(described.terms, inverse_frequency(described.counts[there]), described.embedding.shape[1])
     known = np.flatnonzero(described.usable & (acted >= section.cold_below))
-    cold = np.flatnonzero(described.usable & there & (acted < section.cold_below)).astype(np.int32)
+    cold = np.flatnonzero(described.usable & there & (seen < section.cold_below)).astype(np.int32)
     if len(known) < LEAST_ITEMS:
         unmapped = ContentModel(encoder, np.zeros((encoder.width, als.item_factors.shape[1]), np.float32), 0.0)
         return als, ContentSource.of(als, cold[:0], unmapped)

@@ -41,36 +41,13 @@ class Factors:
     gram: Float32s
 
 
-def als(
-    events: Events,
-    shape: Shape,
-    confidence: Confidence,
-    config: AlsSection,
-    seed: int,
-    threads: int,
-    values: sp.csr_matrix | None = None,
-) -> Factors:
-    """Implicit-feedback ALS (Hu, Koren and Volinsky 2008) over users and anonymous sessions.
-
-    Values of attributes are further rows: each is a user who acts on the items that have it, which draws those
-    together, as in collective factorisation (Singh and Gordon 2008). Users and fold-in stay as they are.
-
-    Args:
-        events: what users did.
-        shape: of the matrix.
-        confidence: of each interaction.
-        config: parameters.
-        seed: of the first factors.
-        threads: of the computation.
-        values: float32 CSR[v, n_items], the confidence, less 1, with which each value acts on each item; None for none.
-    """
+def als(events: Events, shape: Shape, confidence: Confidence, config: AlsSection, seed: int, threads: int) -> Factors:
+    """Implicit-feedback ALS (Hu, Koren and Volinsky 2008) over users and anonymous sessions."""
     ensure_openmp()
     from implicit.als import AlternatingLeastSquares  # noqa: PLC0415 - needs OpenMP found first
 
     excess = confidence.excess(events.event_type, events.time)
     matrix = sum_by_pair(events.user_num, events.item_num, excess, (shape.rows, shape.items))
-    if values is not None:
-        matrix = sp.csr_matrix(sp.vstack([matrix, values]))
     matrix.data += 1
     with threadpool_limits(1, user_api="blas"):
         model = AlternatingLeastSquares(

@@ -9,11 +9,12 @@ import scipy.sparse as sp
 
 from recsys.als import Confidence
 from recsys.config import Config
-from recsys.interactions import Events
+from recsys.interactions import Events, Histories
 from recsys.item_index import ItemIndex, choose
 from recsys.popularity import decay, decayed_counts, type_weights
+from recsys.queries import for_users
 from recsys.sources import AlsSource, CandidateSource, PopularitySource, RepeatsSource, SimilaritySource
-from recsys.types import INTERACTION_TYPES, EventType, Float64s
+from recsys.types import INTERACTION_TYPES, EventType, ExcludePolicy, Float64s
 from recsys_offline.train import factorise, neighbours
 from recsys_offline.train.content import Described
 from recsys_offline.train.factorise import Shape
@@ -34,7 +35,6 @@ class Setting:
         threads: of each computation.
         targets: event types that the ranker predicts.
         described: None where nothing is known of the items.
-        values: float32 CSR[v, n_items], 1 where an item has an attribute's value; None where there is none.
     """
 
     shape: Shape
@@ -42,7 +42,6 @@ class Setting:
     threads: int
     targets: tuple[EventType, ...]
     described: Described | None = None
-    values: sp.csr_matrix | None = None
 
     @property
     def weights(self) -> dict[EventType, float]:
@@ -71,13 +70,17 @@ def asked_with(source: CandidateSource, spec: Spec) -> CandidateSource:
     return source
 
 
-def indexed(source: CandidateSource) -> CandidateSource:
-    """The source as it will serve: factors behind the cheapest index that finds enough of the exact answer."""
+def indexed(source: CandidateSource, histories: Histories, now: int) -> CandidateSource:
+    """The source as it will serve: factors behind the cheapest index that finds enough of the exact answer.
+
+    Measured on some of the users with a history, asked at ``now`` (unix seconds).
+    """
     if not isinstance(source, AlsSource):
         return source
-    step = max(len(source.user_factors) // PROBED_USERS, 1)
-    index = choose(source.item_factors, source.user_factors[::step].astype(np.float32), LEAST_RECALL)
-    return replace(source, index=index)
+    active = np.flatnonzero(np.diff(histories.indptr)).astype(np.int32)
+    users = active[:: max(len(active) // PROBED_USERS, 1)]
+    probe = for_users(histories, users, now, len(source.item_factors), ExcludePolicy.NONE)
+    return replace(source, index=choose(source.item_factors, source.vectors(probe), LEAST_RECALL))
 
 
 def _number(spec: Spec, name: str) -> float:
@@ -92,26 +95,22 @@ def _als(spec: Spec, events: Events, now: int, setting: Setting) -> AlsSource:
         update={"factors": int(_number(spec, "factors")), "regularization": _number(spec, "regularization")}
     )
     seed = setting.config.train.seed
-    values = _values(events, setting, _number(spec, "attributes"))
-    factors = factorise.als(events, setting.shape, confidence, section, seed, setting.threads, values)
+    factors = factorise.als(events, setting.shape, confidence, section, seed, setting.threads)
     index = ItemIndex.exact(factors.item_factors)
     # Half precision, as stored and served, so that the ranker learns from what it will see.
     user_factors = factors.user_factors.astype(np.float16)
     return AlsSource(factors.item_factors, user_factors, factors.gram, confidence, index)
 
 
-def _values(events: Events, setting: Setting, weight: float) -> sp.csr_matrix | None:
-    """The rows of the attributes' values, over the items that somebody has acted on; None where they count nothing."""
-    if setting.values is None or not weight:
-        return None
-    acted = np.bincount(events.item_num, minlength=setting.shape.items) > 0
-    rows = sp.csr_matrix(setting.values @ sp.diags_array(np.float32(weight) * acted), dtype=np.float32)
-    rows.eliminate_zeros()
-    return rows
-
-
 def _neighbours(spec: Spec, events: Events, now: int, setting: Setting) -> SimilaritySource:
-    """An item-item model over users or over visits: acted on or not, halved by age."""
+    """An item-item model over users or over visits."""
+    matrix = _acted_on(spec, events, now, setting)
+    history = type_weights(setting.weights)
+    return SimilaritySource(_item_item(spec, matrix, setting), history, _number(spec, HISTORY), spec.name)
+
+
+def _acted_on(spec: Spec, events: Events, now: int, setting: Setting) -> sp.csr_matrix:
+    """What users acted on, or visits: 1 where they did, halved by age."""
     acted: Float64s = np.minimum(type_weights(setting.weights), 1.0)
     weight = acted[events.event_type] * decay(now - events.time, _number(spec, "half_life_days"))
     if spec.parameters["rows"] == "session":
@@ -122,8 +121,7 @@ def _neighbours(spec: Spec, events: Events, now: int, setting: Setting) -> Simil
             events.user_num, events.item_num, weight, (setting.shape.rows, setting.shape.items)
         )
     matrix.data = np.minimum(matrix.data, 1.0)
-    history = type_weights(setting.weights)
-    return SimilaritySource(_item_item(spec, matrix, setting), history, _number(spec, HISTORY), spec.name)
+    return matrix
 
 
 def _item_item(spec: Spec, matrix: sp.csr_matrix, setting: Setting) -> sp.csr_array:

@@ -13,6 +13,7 @@ from recsys.content_source import ContentSource
 from recsys.errors import DataError
 from recsys.interactions import Events
 from recsys.metrics import Truth, bootstrap_interval
+from recsys.queries import N_MODES
 from recsys.ranker import Ranker, TrainingSet
 from recsys.recommender import Model
 from recsys.slate import Slots
@@ -20,7 +21,6 @@ from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, PopularitySource
 from recsys.splits import Window
 from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, Bools, EventType, ExcludePolicy, Float32s, Float64s
-from recsys_offline import attributes
 from recsys_offline.as_of import as_of
 from recsys_offline.dataset import Dataset
 from recsys_offline.train import blending, content, fitting, slots, snapshots, training_set, tune
@@ -29,12 +29,12 @@ from recsys_offline.train.fitting import Setting
 from recsys_offline.train.specs import Facts, Spec, propose
 from recsys_offline.train.steps import Steps
 
-N_MODES = 2
 JUDGED_USERS = 2_000
 TUNED_USERS = 1_000
 LEAST_USERS = 150
 """Users that a window must have for the ranker to learn from it."""
 MANY_CUTS, FEW_CUTS, MANY_CUTS_EVENTS = 5, 3, 2_000_000
+WEIGHED_CUTS = 2
 LEAST_CUTS = 2
 """One to learn from, one to judge on."""
 COLD = Spec("content", "content", {})
@@ -102,7 +102,7 @@ class Learned:
 
     Attributes:
         specs: the sources that pay, with their parameters.
-        blend: float32[2, S], weights of stage 1, from the newest window.
+        blend: float32[3, S], weights of stage 1, from the newest window.
         parts: each window's training set, newest first.
         stage_1: NDCG@20 of stage 1 for each query of the newest window: float64[q].
         two_stage: the same of both stages, the ranker fitted on the older windows.
@@ -131,7 +131,7 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
         job = replace(job, policies=job.policies[1:])  # what is hidden is always new to the user
     cuts = with_truth(job, windows)
     facts = Facts.of(job.events, len(dataset.items), job.has_times, job.setting.targets)
-    specs = propose(replace(facts, has_attributes=job.setting.values is not None), config)
+    specs = propose(facts, config)
     if job.setting.described is not None:
         specs = (*specs, COLD)
     blend, fitted, metrics, shares = None, None, NOT_JUDGED, slots.LEAST_SHARES
@@ -144,7 +144,8 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
                 fitted = job.fit_ranker(training_set.concatenate(learned.parts))
     with steps("Fit all sources up to the end"):
         snapshot = job.snapshot(job.events, job.until, specs)
-        snapshot = replace(snapshot, sources=tuple(map(fitting.indexed, snapshot.sources)))
+        searched = (fitting.indexed(source, snapshot.histories, job.until) for source in snapshot.sources)
+        snapshot = replace(snapshot, sources=tuple(searched))
     latest = job.until + int(horizon * SECONDS_PER_DAY) if job.has_times else 0
     blend = np.tile(np.float32(~snapshot.reserved), (N_MODES, 1)) if blend is None else blend
     if config.content.slot_share:
@@ -155,7 +156,6 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
     choices = (
         *map(_reason, specs[: len(specs) - len(cold)]),
         *(content.reason(source, shares) for source in cold),
-        *attributes.reasons(dataset.item_attributes),
     )
     return Trained(model, job.until, latest - job.until, job.setting.targets, metrics, choices)
 
@@ -190,8 +190,7 @@ def prepare(dataset: Dataset, until: int | None, config: Config) -> Job:
     threads = config.train.threads or len(os.sched_getaffinity(0))
     targets = splits.target_types(events)
     described = content.describe(dataset.catalogue, config.content)
-    values = attributes.value_rows(attributes.choose(dataset.item_attributes)[0])
-    setting = Setting(shape, config, threads, targets, described, values)
+    setting = Setting(shape, config, threads, targets, described)
     return Job(events, end, dataset.has_times, setting, training_set.modes(targets))
 
 
@@ -220,7 +219,7 @@ def split(job: Job) -> tuple[float, tuple[Window, ...]]:
 
 def with_truth(job: Job, windows: tuple[Window, ...]) -> list[tuple[Window, Truth]]:
     """The windows in which known users come back, and what those did, oldest first."""
-    limit = job.config.split.max_groups // (N_MODES * max(len(windows), 1))
+    limit = job.config.split.max_groups // (len(job.policies) * max(len(windows), 1))
     sampled = [
         training_set.window_truth(
             window, job.setting.shape.users, job.setting.shape.items, limit, job.config.train.seed
@@ -235,22 +234,23 @@ def learn(job: Job, cuts: list[tuple[Window, Truth]], proposed: tuple[Spec, ...]
 
     Stage 1 is thus judged on what chose it, and the ranker is not: the ranker must win all the more clearly.
     """
-    *older, (window, truth) = cuts
+    window, truth = cuts[-1]
     specs = choose_specs(job, window, truth, proposed, steps)
-    judged, k = truth.thinned(JUDGED_USERS), job.config.retrieval.candidates_per_source
-    snapshot = _fit_sources(job, window, specs, steps)
-    with steps(f"Weigh the sources on {len(judged):,} users"):
-        replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
-        blend = np.stack([blending.search(of_mode) for of_mode in replays])
-        blend = np.broadcast_to(blend, (N_MODES, len(specs))).copy()
-        paying = np.flatnonzero((blend > 0).any(axis=0) | needed(snapshot))
-        if len(paying) < len(specs):
-            specs, blend = tuple(specs[column] for column in paying), blend[:, paying]
-            snapshot = replace(snapshot, sources=tuple(snapshot.sources[column] for column in paying))
-            replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
-    parts = [_learn_cut(job, snapshot, truth, window, blend, steps)]
-    for past, past_truth in reversed(older):
-        parts.append(_learn_cut(job, _fit_sources(job, past, specs, steps), past_truth, past, blend, steps))
+    weighed = [(past, whole, _fit_sources(job, past, specs, steps)) for past, whole in reversed(cuts[-WEIGHED_CUTS:])]
+    with steps(f"Weigh the sources on {sum(min(len(whole), JUDGED_USERS) for _, whole, _ in weighed):,} users"):
+        k = job.config.retrieval.candidates_per_source
+        blend = blending.weigh(weighed, job.policies, job.setting.targets, k, JUDGED_USERS)
+    paying = np.flatnonzero((blend > 0).any(axis=0) | needed(weighed[0][2]))
+    specs, blend = tuple(specs[column] for column in paying), blend[:, paying]
+    parts = []
+    for past, whole, fitted in weighed:
+        kept = replace(fitted, sources=tuple(fitted.sources[column] for column in paying))
+        parts.append(_learn_cut(job, kept, whole, past, blend, steps))
+    for past, whole in reversed(cuts[:-WEIGHED_CUTS]):
+        parts.append(_learn_cut(job, _fit_sources(job, past, specs, steps), whole, past, blend, steps))
+    snapshot = replace(weighed[0][2], sources=tuple(weighed[0][2].sources[column] for column in paying))
+    judged = truth.thinned(JUDGED_USERS)
+    replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
     with steps(f"Judge the ranker on {len(judged):,} users"):
         earlier = job.fit_ranker(training_set.concatenate(parts[1:]))
         limit = job.config.retrieval.candidates
@@ -269,7 +269,8 @@ def choose_specs(job: Job, window: Window, truth: Truth, proposed: tuple[Spec, .
     with steps(f"Tune the sources on {len(asked):,} users"):
         limit = job.config.train.max_history
         questions = tune.questions(window, asked, job.policies, job.setting.shape.users, limit)
-        return tuple(tune.tune(spec, window, questions, job.setting) for spec in proposed)
+        free = tuple(spec for spec in proposed if spec.kind != COLD.kind)
+        return *tune.settle(free, window, questions, job.setting), *proposed[len(free) :]
 
 
 def _learn_cut(

@@ -1,4 +1,4 @@
-"""How many places of a slate the cold items get: as many as cost next to nothing in the newest window."""
+"""How many places of a slate the cold items get: as many as proved to cost next to nothing in the newest window."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ LARGEST_LOSS = 0.005
 def choose(parts: Sequence[Replay], blend: Float32s, reserved: Bools, popular: PopularitySource, least: float) -> float:
     """The largest share for the sources with their own slots that costs a mode next to no NDCG@20, or the least one.
 
+    Where those sources propose nothing in the window, slots cost nothing there, which says nothing of what they would
+    cost: the least one again.
+
     Args:
         parts: replays of the newest window in the mode.
-        blend: float32[2, S], weights of stage 1.
+        blend: float32[3, S], weights of stage 1.
         reserved: bool[S], the sources with their own slots.
         popular: fills slates.
-        least: what is taken where all cost more.
+        least: what is taken where all cost more, or nothing tells what they cost.
     """
-    if not reserved.any():
+    if not any(np.isfinite(part.candidates.rank[:, reserved]).any() for part in parts):
         return least
     without = _quality(parts, blend, popular, ())
     for share in SHARES:
@@ -43,7 +46,7 @@ def _quality(parts: Sequence[Replay], blend: Float32s, popular: PopularitySource
     """Mean NDCG@20 of the slates of stage 1."""
     values = []
     for part in parts:
-        score = part.candidates.blend(blend, part.batch.discovery)
+        score = part.candidates.blend(blend, part.batch.mode)
         slates = assemble(part.batch, part.candidates, score, [DEPTH] * len(part.batch), popular, slots)
         query = np.repeat(np.arange(len(slates)), [len(slate.position) for slate in slates])
         place = np.concatenate([np.arange(len(slate.position)) for slate in slates])

@@ -61,7 +61,6 @@ class Facts:
         has_visits: whether users come in more than one visit, so that visits and users differ.
         sells: whether the ranker predicts purchases.
         browses: whether there are interactions other than purchases.
-        has_attributes: whether items share values of attributes.
     """
 
     n_events: int
@@ -70,7 +69,6 @@ class Facts:
     has_visits: bool
     sells: bool
     browses: bool
-    has_attributes: bool = False
 
     @classmethod
     def of(cls, events: Events, n_items: int, has_times: bool, targets: tuple[EventType, ...]) -> Facts:
@@ -127,11 +125,9 @@ def _als(facts: Facts, config: Config) -> Spec:
         "alpha": section.alpha or 3.0,
         "regularization": section.regularization or 20.0,
         "half_life_days": half_life,
-        "attributes": 0.0,
     }
     free_pull = () if section.alpha or section.regularization else pull
-    shared: Grid = ({"attributes": 1.0}, {"attributes": 4.0}) if facts.has_attributes else ()
-    return Spec("als", "als", parameters, (half_lives, free_pull, () if section.factors else sizes, shared))
+    return Spec("als", "als", parameters, (half_lives, free_pull, () if section.factors else sizes))
 
 
 def _similarity(name: str, rows: str, facts: Facts, config: Config) -> Spec:
@@ -143,14 +139,15 @@ def _similarity(name: str, rows: str, facts: Facts, config: Config) -> Spec:
     parameters: Parameters = {
         "method": "co_occurrence",
         "rows": rows,
-        "shrinkage": section.shrinkage or 1.0,
+        "shrinkage": section.shrinkage or 10.0,
         "row_power": 0.5,
         "half_life_days": half_life,
         "history_half_life_days": history,
     }
     powers: Grid = ({"row_power": 0.0}, {"row_power": 1.0})
-    shrinkages: Grid = () if section.shrinkage else ({"shrinkage": 10.0}, {"shrinkage": 30.0})
-    return Spec(name, "neighbours", parameters, (fits, powers, shrinkages, histories))
+    shrinkages: Grid = () if section.shrinkage else ({"shrinkage": 1.0}, {"shrinkage": 30.0})
+    # How much the busy count decides which half-life is best, not the other way round.
+    return Spec(name, "neighbours", parameters, (shrinkages, powers, fits, histories))
 
 
 def _ease(facts: Facts, config: Config) -> Spec:

@@ -21,7 +21,7 @@ from recsys.vocabulary import UNKNOWN
 from recsys_offline.train import visits
 
 QUERIES_AT_ONCE = 2_000
-NEWCOMERS_SHARE = 0.3
+NEWCOMERS_SHARE = 0.5
 
 
 def modes(targets: tuple[EventType, ...]) -> tuple[ExcludePolicy, ExcludePolicy]:
@@ -50,7 +50,7 @@ class Replay:
 
     def best(self, blend: Float32s, limit: int, reserved: Bools) -> tuple[Replay, Float32s]:
         """The candidates that the ranker would see, and stage 1's scores of them."""
-        score = self.candidates.blend(blend, self.batch.discovery)
+        score = self.candidates.blend(blend, self.batch.mode)
         kept = self.candidates.best(score, limit, reserved)
         return Replay(self.batch, self.candidates.where(kept), self.label[kept], self.relevant), score[kept]
 
@@ -82,14 +82,14 @@ def replay_newcomers(
     policy: ExcludePolicy,
     targets: tuple[EventType, ...],
     k: int,
-    random: np.random.Generator,
+    limit: int,
 ) -> Iterator[Replay]:
     """Queries of users of whom little or nothing is known but what they have just done.
 
     In a window of time users in the middle of a visit; where items are hidden, a share of the users as if nothing but
     the last few events were known.
     """
-    drawn = _newcomers(snapshot, truth, window, targets, random)
+    drawn = _newcomers(snapshot, truth, window, targets, limit)
     for start in range(0, len(drawn.truth), QUERIES_AT_ONCE):
         rows = np.arange(start, min(start + QUERIES_AT_ONCE, len(drawn.truth)))
         unknown = np.full(len(rows), UNKNOWN, dtype=np.int32)
@@ -99,13 +99,13 @@ def replay_newcomers(
 
 
 def _newcomers(
-    snapshot: Snapshot, truth: Truth, window: Window, targets: tuple[EventType, ...], random: np.random.Generator
+    snapshot: Snapshot, truth: Truth, window: Window, targets: tuple[EventType, ...], limit: int
 ) -> visits.Visits:
-    """Who is asked for as a newcomer."""
+    """Who is asked for as a newcomer; equal for equal windows."""
+    random = np.random.default_rng([snapshot.stats.until % 2**31, len(truth)])
     if window.after is not None:
-        limit = int(NEWCOMERS_SHARE * len(truth))
         return visits.draw(window.past, window.after, len(snapshot.histories), truth.n_items, targets, limit, random)
-    own = truth.where(random.random(len(truth)) < NEWCOMERS_SHARE)
+    own = truth.thinned(limit)
     known = random.integers(1, visits.MOST_KNOWN_ITEMS + 1, len(own))
     history = snapshot.histories.rows(own.user_num).newest(known)
     return visits.Visits(own, history, np.full(len(own), window.now, dtype=np.int64))
@@ -113,9 +113,13 @@ def _newcomers(
 
 def _asked(snapshot: Snapshot, truth: Truth, batch: QueryBatch, k: int) -> Replay:
     """The candidates of a batch, labelled by the truth of the same users."""
+    return labelled(batch, truth, retrieve(snapshot.sources, batch, k))
+
+
+def labelled(batch: QueryBatch, truth: Truth, candidates: Candidates) -> Replay:
+    """Candidates of a batch, one query for each user of the truth, with what came true."""
     reachable = ~contains(batch.excluded, truth.keys)
     relevant = np.bincount(truth.keys[reachable] // truth.n_items, minlength=len(batch)).astype(np.int32)
-    candidates = retrieve(snapshot.sources, batch, k)
     label = contains(truth.keys, batch.keys(candidates.query_num, candidates.item_num))
     return Replay(batch, candidates, label, relevant)
 
@@ -143,7 +147,9 @@ def build(
     random = np.random.default_rng([config.train.seed, abs(window.now)])
     k = config.retrieval.candidates_per_source
     replays = [replay(snapshot, truth, window.now, policy, k) for policy in policies]
-    replays.append(replay_newcomers(snapshot, truth, window, policies[-1], targets, k, random))
+    replays.append(
+        replay_newcomers(snapshot, truth, window, policies[-1], targets, k, int(NEWCOMERS_SHARE * len(truth)))
+    )
     parts: list[TrainingSet] = []
     for part in chain(*replays):
         best, score = part.best(blend, config.retrieval.candidates, snapshot.reserved)
