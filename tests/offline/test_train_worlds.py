@@ -84,3 +84,14 @@ def test_a_ranker_that_has_nothing_to_learn_is_not_used_and_the_verdict_says_so(
     assert told.metrics["gain_low"] <= 0
     assert "ranker.ubj" not in told.files
     assert "not judged" not in recsys("bundles", "list", "--registry", tmp_path / "registry").out
+
+
+def test_the_manifest_says_of_every_source_what_was_chosen_or_that_it_was_left_out(cycle_registry):
+    live = Registry(cycle_registry)
+    told = manifest.read(live.path(live.live()))
+    chosen = {line.partition(": ")[0]: line for line in told.choices}
+    left_out = {name for name, line in chosen.items() if "left out" in line}
+    assert len(chosen) == len(told.choices)
+    assert chosen.keys() - left_out == told.sources.keys()
+    assert {"als", "item_similarity", "ease", "popularity", "repeats"} <= chosen.keys()
+    assert "popularity" not in left_out

@@ -134,6 +134,7 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
     specs = propose(facts, config)
     if job.setting.described is not None:
         specs = (*specs, COLD)
+    proposed = specs
     blend, fitted, metrics, shares = None, None, NOT_JUDGED, slots.LEAST_SHARES
     if len(cuts) >= LEAST_CUTS:
         learned = learn(job, cuts, specs, steps)
@@ -153,9 +154,11 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
     kept = tuple(Slots(int(column), shares) for column in np.flatnonzero(snapshot.reserved))
     model = Model(dataset.users, dataset.items, snapshot, blend, fitted, latest, kept)
     cold = [source for source in snapshot.sources if isinstance(source, ContentSource)]
+    names = snapshot.source_names
     choices = (
         *map(_reason, specs[: len(specs) - len(cold)]),
         *(content.reason(source, shares) for source in cold),
+        *(f"{spec.name}: left out, as it adds nothing to the others" for spec in proposed if spec.name not in names),
     )
     return Trained(model, job.until, latest - job.until, job.setting.targets, metrics, choices)
 
