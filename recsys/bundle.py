@@ -23,13 +23,7 @@ from recsys.ranker import Ranker
 from recsys.recommender import Identity, Model, Recommender
 from recsys.slate import Slots
 from recsys.snapshot import Snapshot
-from recsys.sources import (
-    AlsSource,
-    CandidateSource,
-    PopularitySource,
-    RepeatsSource,
-    SimilaritySource,
-)
+from recsys.sources import AlsSource, CandidateSource, PopularitySource, RepeatsSource, SimilaritySource
 from recsys.types import Array, ExcludePolicy, Query, ServingParameters, Slate
 from recsys.vocabulary import Vocabulary
 
@@ -186,11 +180,9 @@ def _source(folder: Path, name: str, parameters: dict[str, Any], earlier: list[C
     given: dict[str, Any] = {
         key: np.array(value) if isinstance(value, list) else value for key, value in parameters.items()
     }
-    if "index" in given:
-        given["index"] = ItemIndex.read(folder / f"{name}.index", IndexChoice(**given["index"]))
     match given.pop("kind"):
         case "als":
-            index = given.pop("index")
+            index = ItemIndex.read(folder / f"{name}.index", IndexChoice(**given.pop("index")))
             factors = (array("item_factors"), array("user_factors"), array("gram"))
             return AlsSource(*factors, Confidence(**given), index)
         case "content":

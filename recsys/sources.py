@@ -138,8 +138,10 @@ def merge(proposals: Sequence[Proposal], batch: QueryBatch, keys: Int64s | None 
     query_num, item_num = (part.astype(np.int32) for part in np.divmod(keys, batch.n_items))
     rank = np.full((len(keys), len(proposals)), np.nan, dtype=np.float32)
     for column, (kept, place) in enumerate(keys_of):
-        asked = contains(keys, kept)
-        rank[np.searchsorted(keys, kept[asked]), column] = place[asked]
+        at = np.searchsorted(keys, kept)
+        asked = at < len(keys)
+        asked[asked] = keys[at[asked]] == kept[asked]
+        rank[at[asked], column] = place[asked]
     score = np.empty_like(rank)
     for column, proposal in enumerate(proposals):
         score[:, column] = proposal.score_of(query_num, item_num)

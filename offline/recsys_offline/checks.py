@@ -19,9 +19,9 @@ from recsys_offline.tables import TableError
 # One user with more than this share of all events, where there are at least MANY_USERS of them.
 BOT_SHARE = 0.05
 MANY_USERS = 100
-# 1990: an earlier event comes from a wrong unit or a default date.
 LEAST_DAYS = 5
 """A day for each of three windows of the ranker, one to learn from before them and one to hold out."""
+# 1990: an earlier event comes from a wrong unit or a default date.
 EARLIEST_TIME = 631_152_000
 
 

@@ -51,6 +51,12 @@ def test_queries_of_known_users_bring_their_histories():
     assert not for_users(HISTORIES, np.array([0], dtype=np.int32), 9, N_ITEMS, ExcludePolicy.NONE).discovery.any()
 
 
+def test_whose_vector_is_folded_in_is_weighed_as_a_visit_whatever_is_kept_out():
+    users = np.array([1, -1, 0], dtype=np.int32)
+    for policy, mode in ((ExcludePolicy.NONE, 0), (ExcludePolicy.PURCHASED, 1), (ExcludePolicy.SEEN, 1)):
+        assert for_users(HISTORIES, users, 9, N_ITEMS, policy).mode.tolist() == [mode, 2, mode]
+
+
 def test_a_batch_of_nobody_excludes_nothing():
     batch = for_users(HISTORIES, np.zeros(0, dtype=np.int32), 9, N_ITEMS, ExcludePolicy.SEEN)
     assert (len(batch), len(batch.excluded)) == (0, 0)

@@ -35,6 +35,7 @@ LEAST_USERS = 150
 """Users that a window must have for the ranker to learn from it."""
 MANY_CUTS, FEW_CUTS, MANY_CUTS_EVENTS = 5, 3, 2_000_000
 WEIGHED_CUTS = 2
+"""Newest windows that weigh the sources together."""
 LEAST_CUTS = 2
 """One to learn from, one to judge on."""
 COLD = Spec("content", "content", {})
@@ -102,7 +103,7 @@ class Learned:
 
     Attributes:
         specs: the sources that pay, with their parameters.
-        blend: float32[3, S], weights of stage 1, from the newest window.
+        blend: float32[3, S], weights of stage 1, from the two newest windows.
         parts: each window's training set, newest first.
         stage_1: NDCG@20 of stage 1 for each query of the newest window: float64[q].
         two_stage: the same of both stages, the ranker fitted on the older windows.
@@ -131,10 +132,10 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
         job = replace(job, policies=job.policies[1:])  # what is hidden is always new to the user
     cuts = with_truth(job, windows)
     facts = Facts.of(job.events, len(dataset.items), job.has_times, job.setting.targets)
-    specs = propose(facts, config)
+    proposed = propose(facts, config)
     if job.setting.described is not None:
-        specs = (*specs, COLD)
-    proposed = specs
+        proposed = (*proposed, COLD)
+    specs = proposed
     blend, fitted, metrics, shares = None, None, NOT_JUDGED, slots.LEAST_SHARES
     if len(cuts) >= LEAST_CUTS:
         learned = learn(job, cuts, specs, steps)
@@ -253,8 +254,8 @@ def learn(job: Job, cuts: list[tuple[Window, Truth]], proposed: tuple[Spec, ...]
         parts.append(_learn_cut(job, _fit_sources(job, past, specs, steps), whole, past, blend, steps))
     snapshot = replace(weighed[0][2], sources=tuple(weighed[0][2].sources[column] for column in paying))
     judged = truth.thinned(JUDGED_USERS)
-    replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
     with steps(f"Judge the ranker on {len(judged):,} users"):
+        replays = [list(training_set.replay(snapshot, judged, window.now, policy, k)) for policy in job.policies]
         earlier = job.fit_ranker(training_set.concatenate(parts[1:]))
         limit = job.config.retrieval.candidates
         scores = [_judge_replay(earlier, part, snapshot, blend, limit) for of_mode in replays for part in of_mode]

@@ -86,8 +86,8 @@ def replay_newcomers(
 ) -> Iterator[Replay]:
     """Queries of users of whom little or nothing is known but what they have just done.
 
-    In a window of time users in the middle of a visit; where items are hidden, a share of the users as if nothing but
-    the last few events were known.
+    In a window of time users in the middle of a visit; where items are hidden, at most ``limit`` users as if
+    nothing but the last few events were known.
     """
     drawn = _newcomers(snapshot, truth, window, targets, limit)
     for start in range(0, len(drawn.truth), QUERIES_AT_ONCE):

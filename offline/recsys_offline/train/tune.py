@@ -92,9 +92,7 @@ class Question:
 Answers = tuple[Question, ...]
 
 
-def questions(
-    window: Window, truth: Truth, policies: tuple[ExcludePolicy, ...], n_users: int, limit: int
-) -> tuple[Question, ...]:
+def questions(window: Window, truth: Truth, policies: tuple[ExcludePolicy, ...], n_users: int, limit: int) -> Answers:
     """The queries of the window's users in each mode, nothing settled yet."""
     histories = Histories.of(window.past, n_users, limit)
     batches = (for_users(histories, truth.user_num, window.now, truth.n_items, policy) for policy in policies)
