@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import worlds
+from recsys import splits
 from recsys.metrics import Truth
 from recsys.queries import for_users
 from recsys.sources import PopularitySource, merge
 from recsys.types import SECONDS_PER_DAY, EventType, ExcludePolicy
-from recsys_offline.train import tune
+from recsys_offline.train import blending, training_set, tune
 from recsys_offline.train.blending import Problem
 from recsys_offline.train.training_set import labelled
 
@@ -58,3 +59,28 @@ def test_a_source_with_nothing_to_say_is_not_taken():
     silent = PopularitySource.of(np.zeros(question.batch.n_items, dtype=np.float32))
     joined = question.joined_by(sources[0])
     assert joined.joined_by(silent).proposals == joined.proposals
+
+
+def test_all_windows_weigh_together_and_visits_have_weights_of_their_own():
+    shop = worlds.world(5, n_events=900)
+    bought = (EventType.PURCHASE,)
+    policies = (ExcludePolicy.NONE, ExcludePolicy.PURCHASED)
+    cuts = []
+    for window in splits.by_time(shop.events, shop.until, worlds.HORIZON_DAYS, 2, bought):
+        truth = training_set.window_truth(window, len(shop.users), len(shop.items), 100, 0)
+        cuts.append((window, truth, worlds.snapshot(shop, window.now)))
+    weights = blending.weigh(cuts, policies, bought, 20, 100)
+    known = [
+        [part for window, truth, past in cuts for part in training_set.replay(past, truth, window.now, policy, 20)]
+        for policy in policies
+    ]
+    visits = [
+        part
+        for window, truth, past in cuts
+        for part in training_set.replay_newcomers(past, truth, window, policies[-1], bought, 20, 100)
+    ]
+    assert len(cuts) == 2
+    for mode, parts in enumerate([*known, visits]):
+        np.testing.assert_array_equal(weights[mode], blending.search(parts))
+        assert (parts[0].batch.mode == mode).all()
+    assert not np.array_equal(weights[1], blending.search(known[1][:1])), "one window alone says something else"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import builders
 import worlds
+from recsys import sources
 from recsys.item_index import IndexChoice, ItemIndex
 from recsys.queries import QueryBatch
 from recsys.snapshot import Snapshot
@@ -272,3 +273,20 @@ def test_ranks_count_inside_a_query_and_equal_scores_keep_their_order(scores):
         for place, score in enumerate(part)
     ]
     assert rank_within(query, flat, len(scores)).tolist() == expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(asked(), st.integers(0, 1000))
+def test_what_the_sources_say_of_given_pairs_is_what_they_say_when_they_propose(world, seed):
+    known, batch, k = world
+    random = np.random.default_rng(seed)
+    keys = np.flatnonzero(random.random(len(batch) * batch.n_items) < 0.3)
+    wanted = sources.given(known.sources, batch, k, keys)
+    np.testing.assert_array_equal(batch.keys(wanted.query_num, wanted.item_num), keys)
+    proposed = retrieve(known.sources, batch, k)
+    of = batch.keys(proposed.query_num, proposed.item_num)
+    both, here, there = np.intersect1d(keys, of, return_indices=True)
+    np.testing.assert_array_equal(wanted.rank[here], proposed.rank[there])
+    np.testing.assert_allclose(wanted.score[here], proposed.score[there], rtol=1e-5, atol=1e-6)
+    assert np.isnan(np.delete(wanted.rank, here, axis=0)).all()
+    assert len(both) == np.isfinite(wanted.rank).any(axis=1).sum()
