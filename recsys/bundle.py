@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recsys import features, manifest
+from recsys import catalogue_files, features, manifest
 from recsys.als import Confidence
 from recsys.content import ContentModel, Encoder
 from recsys.content_source import ContentSource
@@ -19,11 +19,13 @@ from recsys.interactions import Histories
 from recsys.item_index import IndexChoice, ItemIndex
 from recsys.item_stats import ItemStats
 from recsys.manifest import GoldenAnswer, Manifest
+from recsys.model import Model
 from recsys.ranker import Ranker
-from recsys.recommender import Identity, Model, Recommender
+from recsys.recommender import Identity, Recommender
 from recsys.slate import Slots
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, CandidateSource, PopularitySource, RepeatsSource, SimilaritySource
+from recsys.spectral_source import SpectralSource
 from recsys.types import Array, ExcludePolicy, Query, ServingParameters, Slate
 from recsys.vocabulary import Vocabulary
 
@@ -45,12 +47,13 @@ def save(model: Model, folder: Path) -> dict[str, dict[str, object]]:
         "items": model.items.array,
         "item_stats": snapshot.stats.values,
         **{f"history_{name}": getattr(snapshot.histories, name) for name in HISTORY},
+        **{f"catalogue_{name}": array for name, array in catalogue_files.arrays(model.catalogue).items()},
     }
     described: dict[str, dict[str, object]] = {}
     for source in snapshot.sources:
         columns, described[source.name] = _describe(source)
         arrays |= {f"{source.name}_{name}": array for name, array in columns.items()}
-        if isinstance(source, AlsSource):
+        if isinstance(source, AlsSource | SpectralSource):
             source.index.write(folder / f"{source.name}.index")
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
@@ -80,6 +83,7 @@ def load(folder: Path) -> Recommender:
         ranker=Ranker.read(folder / RANKER) if contents.has_ranker else None,
         latest=contents.until + contents.horizon_seconds,
         slots=tuple(Slots(names.index(name), shares) for name, shares in contents.slots.items()),
+        catalogue=catalogue_files.catalogue(lambda name: _map(folder, f"catalogue_{name}"), len(stats.values)),
     )
     return Recommender(Identity(contents.bundle_id, contents.until, contents.created_time), model)
 
@@ -149,6 +153,10 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
                 "until": confidence.until,
                 "index": asdict(index.choice),
             }
+        case SpectralSource(item_factors, inverse_degree, weights, half_life_days, index):
+            arrays = {"item_factors": item_factors, "inverse_degree": inverse_degree}
+            described = {"kind": "spectral", "weights": weights.tolist(), "half_life_days": half_life_days}
+            return arrays, {**described, "index": asdict(index.choice)}
         case ContentSource(_, item_num, ContentModel(encoder, weights, strength)):
             terms = {"terms": encoder.terms.array, "idf": encoder.idf}
             described = {"kind": "content", "dimensions": encoder.dimensions, "strength": strength}
@@ -181,6 +189,9 @@ def _source(folder: Path, name: str, parameters: dict[str, Any], earlier: list[C
         key: np.array(value) if isinstance(value, list) else value for key, value in parameters.items()
     }
     match given.pop("kind"):
+        case "spectral":
+            index = ItemIndex.read(folder / f"{name}.index", IndexChoice(**given.pop("index")))
+            return SpectralSource(array("item_factors"), array("inverse_degree"), **given, index=index, name=name)
         case "als":
             index = ItemIndex.read(folder / f"{name}.index", IndexChoice(**given.pop("index")))
             factors = (array("item_factors"), array("user_factors"), array("gram"))

@@ -5,19 +5,15 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from recsys.errors import ConfigError
+from recsys.rules import AllOf, Rules
+from recsys.rules_config import BoostSection, CapSection, ConditionSection, PinSection
+from recsys.section import Section
 from recsys.types import EventType, ExcludePolicy, ServingParameters
-
-
-class Section(BaseModel):
-    """A table of a configuration file: typed, frozen, unknown keys and infinite numbers (JSON has none) refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
 
 S = TypeVar("S", bound=Section)
 
@@ -81,6 +77,14 @@ class ItemModelSection(Section):
     history_half_life_days: float = Field(0.0, ge=0)
 
 
+class SpectralSection(Section):
+    """What the whole graph of users and items says, for catalogues too large for EASE."""
+
+    dimensions: int = Field(0, ge=0, le=1024)
+    half_life_days: float = Field(0.0, ge=0)
+    history_half_life_days: float = Field(0.0, ge=0)
+
+
 class PopularitySection(Section):
     """What everybody acts on."""
 
@@ -121,12 +125,38 @@ class RankerSection(Section):
     negatives: int = Field(60, ge=1)
 
 
+SourceName = Literal[
+    "als", "item_similarity", "co_visitation", "ease", "spectral", "popularity", "repeats", "touched", "content"
+]
+
+
 class PlacementSection(Section):
     """A place on the shop's pages."""
 
     slate_size: int = Field(20, ge=1, le=500)
     exclude_policy: ExcludePolicy = ExcludePolicy.NONE
     use_ranker: bool = True
+    sources: tuple[SourceName, ...] = ()
+    fill: bool = True
+    by_cycle: bool = False
+    filter: tuple[ConditionSection, ...] = ()
+    boosts: tuple[BoostSection, ...] = ()
+    pins: tuple[PinSection, ...] = ()
+    caps: tuple[CapSection, ...] = ()
+    diversity: float = Field(0.0, ge=0, le=1)
+    fatigue: float = Field(0.0, ge=0, le=10)
+
+    def rules(self) -> Rules:
+        """The rules of every slate of this placement."""
+        conditions = tuple(each.condition() for each in self.filter)
+        return Rules(
+            condition=conditions[0] if len(conditions) == 1 else AllOf(conditions),
+            boosts=tuple(each.boost() for each in self.boosts),
+            pins=tuple(each.pin() for each in self.pins),
+            caps=tuple(each.cap() for each in self.caps),
+            diversity=self.diversity,
+            fatigue=self.fatigue,
+        )
 
 
 class CacheSection(Section):
@@ -150,6 +180,14 @@ class ServerSection(Section):
     experiments: str = ""
 
 
+class StateSection(Section):
+    """What the server keeps in its state directory."""
+
+    retention_days: float = Field(400.0, ge=0)
+    exposure_retention_days: float = Field(90.0, ge=0)
+    sample_share: float = Field(0.0, ge=0, le=1)
+
+
 class Config(Section):
     """The whole file. Every table and key is optional."""
 
@@ -159,6 +197,7 @@ class Config(Section):
     als: AlsSection = AlsSection()
     item_similarity: ItemSimilaritySection = ItemSimilaritySection()
     item_model: ItemModelSection = ItemModelSection()
+    spectral: SpectralSection = SpectralSection()
     popularity: PopularitySection = PopularitySection()
     repeats: RepeatsSection = RepeatsSection()
     content: ContentSection = ContentSection()
@@ -166,7 +205,8 @@ class Config(Section):
     ranker: RankerSection = RankerSection()
     server: ServerSection = ServerSection()
     cache: CacheSection = CacheSection()
-    placements: dict[str, PlacementSection] = {"default": PlacementSection()}
+    state: StateSection = StateSection()
+    placements: dict[str, PlacementSection] = Field(default_factory=lambda: {"default": PlacementSection()})
 
     def placement(self, name: str) -> PlacementSection:
         """The placement of that name, or the default one."""
@@ -180,6 +220,9 @@ class Config(Section):
             use_ranker=section.use_ranker,
             candidates_per_source=self.retrieval.candidates_per_source,
             candidates=self.retrieval.candidates,
+            sources=section.sources,
+            fill=section.fill,
+            by_cycle=section.by_cycle,
         )
 
 
@@ -236,8 +279,12 @@ def _known_keys(model: Any, path: list[Any]) -> list[str]:
     for part in path:
         if isinstance(model, type) and issubclass(model, Section):
             model = model.model_fields[part].annotation if part in model.model_fields else model
-        else:  # a table or a list of sections: its last argument is the section
-            model = model.__args__[-1]
-    if not isinstance(model, type):
-        model = model.__args__[-1]
-    return list(model.model_fields)
+        else:  # a table or a list of sections
+            model = _section_in(model)
+    section: Any = model if isinstance(model, type) else _section_in(model)
+    return list(section.model_fields)
+
+
+def _section_in(kind: Any) -> Any:
+    """The last of what a table, a list or an option is made of."""
+    return [part for part in kind.__args__ if part not in {type(None), ...}][-1]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recsys.content import ContentModel
-from recsys.item_index import ItemIndex
+from recsys.fetching import fetched
+from recsys.item_index import ItemIndex, search_rows
 from recsys.queries import QueryBatch
-from recsys.sources import AlsSource, Proposal, first_allowed
+from recsys.sources import AlsSource, Proposal
 from recsys.types import Array, Float32s, Int32s
 
 COLD_CANDIDATES = 30
@@ -45,8 +46,7 @@ class ContentSource:
             shape = (len(batch), k)
             return Proposal(np.full(shape, -1, np.int32), np.zeros(shape, np.float32), _silent)
         vectors = self.als.vectors(batch)
-        score, place = self.index.search(vectors, k + batch.most_excluded())
-        item_num, score = first_allowed(batch, self.item_num[place], score, k)
+        item_num, score = fetched(replace(batch, vectors=vectors), k, self._search)
         item_num[~vectors.any(axis=1)] = -1
 
         def score_of(query: Array, item: Array) -> Float32s:
@@ -56,6 +56,16 @@ class ContentSource:
             return dots
 
         return Proposal(item_num, score, score_of)
+
+    def _search(self, batch: QueryBatch, count: int) -> tuple[Int32s, Float32s]:
+        """The best of the cold items that are allowed in all slates."""
+        vectors = self.als.vectors(batch)
+        if batch.allowed_items is None:
+            score, place = self.index.search(vectors, count)
+            return self.item_num[place], score
+        rows = self.item_num[batch.allowed_items[self.item_num]]
+        score, item_num = search_rows(self.als.item_factors, rows, vectors, count)
+        return item_num, score
 
 
 def _silent(_: Array, item: Array) -> Float32s:

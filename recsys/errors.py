@@ -4,7 +4,8 @@ RecsysError
 ├── ConfigError         a configuration or experiments file cannot be used
 ├── DataError           a dataset cannot be used
 ├── BundleError         a bundle is damaged, or was made by another version
-└── RegistryError       a registry has no such bundle, or nothing to go back to
+├── RegistryError       a registry has no such bundle, or nothing to go back to
+└── StateError          a state directory cannot be used
 """
 
 
@@ -26,3 +27,7 @@ class BundleError(RecsysError):
 
 class RegistryError(RecsysError):
     """A registry has no such bundle, or nothing to go back to."""
+
+
+class StateError(RecsysError):
+    """A state directory cannot be used."""

@@ -23,8 +23,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from recsys import config
 from recsys.assignment import BUCKETS, Range, bucket, bucket_ranges, choose_variation, in_namespace
-from recsys.config import Section
+from recsys.config import SourceName
 from recsys.errors import ConfigError
+from recsys.section import Section
 from recsys.types import ExcludePolicy, ServingParameters
 
 WEIGHT_TOLERANCE = 1e-6
@@ -257,6 +258,9 @@ class ParametersSection(Section):
     use_ranker: bool | None = None
     candidates_per_source: int | None = Field(None, ge=1, le=1000)
     candidates: int | None = Field(None, ge=1, le=5000)
+    sources: tuple[SourceName, ...] | None = None
+    fill: bool | None = None
+    by_cycle: bool | None = None
 
 
 class VariantSection(Section):

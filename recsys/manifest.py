@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from recsys.config import Section
 from recsys.errors import BundleError
+from recsys.section import Section
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 SEAL = "manifest.json.sha256"
 """Holds the hash of the manifest, in the format of sha256sum."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class QueryBatch:
         n_items: size of the catalogue.
         excluded: int64[e], sorted keys ``query * n_items + item`` of what must not be in the slate.
         vectors: float32[q, d], the user vectors, once they are made: several sources read them; None before.
+        allowed_items: bool[n_items], what may be in any of the slates; None: every item.
     """
 
     user_num: Int32s
@@ -35,6 +36,7 @@ class QueryBatch:
     n_items: int
     excluded: Int64s
     vectors: Float32s | None = None
+    allowed_items: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.user_num)
@@ -54,13 +56,32 @@ class QueryBatch:
 
     def allowed(self, query_num: Array, item_num: Array) -> Bools:
         """bool[n]: whether the pair may be in the slate."""
-        return ~contains(self.excluded, self.keys(query_num, item_num))
+        free = ~contains(self.excluded, self.keys(query_num, item_num))
+        return free if self.allowed_items is None else free & self.allowed_items[item_num]
+
+    @property
+    def n_excluded(self) -> Int64s:
+        """int64[q]: the exclusions of each query: how much a source must fetch on top."""
+        return np.bincount(self.excluded // self.n_items, minlength=len(self))
 
     def most_excluded(self) -> int:
-        """The largest number of exclusions of one query: how much a source must fetch on top."""
-        if len(self.excluded) == 0:
-            return 0
-        return int(np.bincount(self.excluded // self.n_items).max())
+        """The largest number of exclusions of one query."""
+        return int(self.n_excluded.max(initial=0))
+
+    def rows(self, query_num: Array) -> QueryBatch:
+        """Some of the queries (int[m], rising), as a batch of their own."""
+        owner = self.excluded // self.n_items
+        kept = self.excluded[np.isin(owner, query_num)]
+        moved = np.searchsorted(query_num, kept // self.n_items) * self.n_items + kept % self.n_items
+        return replace(
+            self,
+            user_num=self.user_num[query_num],
+            now=self.now[query_num],
+            history=self.history.rows(query_num),
+            discovery=self.discovery[query_num],
+            excluded=moved,
+            vectors=None if self.vectors is None else self.vectors[query_num],
+        )
 
 
 def contains(ordered: Int64s, keys: Int64s) -> Bools:

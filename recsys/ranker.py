@@ -54,6 +54,13 @@ class Ranker:
         """float32[n]: the score of each row of features float32[n, f]."""
         return np.asarray(self.booster.inplace_predict(features), dtype=np.float32)
 
+    def contributions(self, features: Float32s) -> Float32s:
+        """float32[n, f + 1]: what each feature adds to the score, the base last; each row adds up to its score.
+
+        TreeSHAP (Lundberg, Erion and Lee, Consistent Individualized Feature Attribution for Tree Ensembles, 2018).
+        """
+        return np.asarray(self.booster.predict(xgboost.DMatrix(features, nthread=1), pred_contribs=True))
+
 
 def fit(training: TrainingSet, config: RankerSection, seed: int, threads: int) -> Ranker:
     """LambdaMART (Burges, From RankNet to LambdaRank to LambdaMART, 2010) on the groups of a training set."""

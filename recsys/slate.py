@@ -1,19 +1,32 @@
-"""From scored candidates to slates: the best of each query, filled up with what is popular."""
+"""From scored candidates to slates: the best of each query, moved by rules, filled up with what is popular."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from recsys import merchandising
+from recsys.catalogue import ItemCatalogue
+from recsys.fetching import top
+from recsys.placing import EXPLORED, Kept, Pool, place
 from recsys.queries import QueryBatch
-from recsys.sources import Candidates, PopularitySource, top
-from recsys.types import Float32s, Int32s, Int64s
+from recsys.rules import Rules
+from recsys.sources import Candidates, PopularitySource
+from recsys.types import Float32s, Int32s, Int64s, RuleReason
+from recsys.vocabulary import Vocabulary
 
 FILL = -1
 """Stands for the position of an item that no source proposed."""
 ROUNDING = 1e-6
+CAPPED_FILL = 200
+"""Most popular items that are looked through for some that caps let in."""
+RULED_POPULAR = 200
+"""Most popular items that rules may move in a slate of those alone, or as many as twice its places."""
+TINY = 1e-9
+"""Odds of what nobody acts on, so that it has a logarithm."""
+NO_RULES = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +49,48 @@ class Slots:
         return [int(np.ceil(number / share - ROUNDING)) - 1 for number in range(1, count + 1)]
 
 
-def fill_places(ordered: list[int], proposed: Sequence[int], places: Sequence[int], size: int) -> list[int]:
-    """A slate's candidates, best first, of which as many are of one source as places are kept down to there.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one query asks of its slate.
 
-    Args:
-        ordered: candidates, best first.
-        proposed: those of the source, its best first.
-        places: that are kept for it, from 0, rising.
-        size: of the slate.
+    Attributes:
+        size: items wanted.
+        rules: of the placement and of the request; their condition is met by what the sources propose.
+        shown: rows of items shown lately and not clicked since, each with how often.
+        seed: draws what is explored; 0: nothing is drawn.
+        fill: whether popular items fill up what the candidates leave open.
     """
-    own = set(proposed)
-    for number, place in enumerate(places, start=1):
-        if sum(candidate in own for candidate in ordered[: place + 1]) >= number:
-            continue
-        head = ordered[:place]
-        chosen = next((candidate for candidate in proposed if candidate not in head), None)
-        if chosen is None:
-            break
-        ordered = [*head, chosen, *(candidate for candidate in ordered[place:] if candidate != chosen)]
-    return ordered[:size]
+
+    size: int
+    rules: Rules = NO_RULES
+    shown: tuple[tuple[int, int], ...] = ()
+    seed: int = 0
+    fill: bool = True
+
+    @property
+    def is_ruled(self) -> bool:
+        """Whether anything but the scores orders the slate."""
+        rules = self.rules
+        return bool(rules.boosts or rules.pins or rules.caps or rules.diversity or (rules.fatigue and self.shown))
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What rules know of the n items.
+
+    Attributes:
+        catalogue: their attributes.
+        items: their ids.
+        factors: float32[n, d], in which like items have like directions; None: nothing says which are alike.
+    """
+
+    catalogue: ItemCatalogue
+    items: Vocabulary
+    factors: Float32s | None = None
+
+
+NO_SHELF = Shelf(ItemCatalogue.empty(0), Vocabulary.of(()))
+"""For queries without rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,73 +100,214 @@ class RankedItems:
     Attributes:
         item_num: int32[k], best first, no item twice.
         score: float32[k], not rising.
-        position: int64[k], the item's row among the candidates; -1 where popularity filled up.
+        position: int64[k], the item's row among the candidates; -1 where it is none of them.
+        reasons: k tuples, the rules that moved each item.
+        propensity: float32[k], probability with which exploration drew the item for its place; 1 where it drew none.
     """
 
     item_num: Int32s
     score: Float32s
     position: Int64s
+    reasons: tuple[tuple[RuleReason, ...], ...]
+    propensity: Float32s
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One query's candidates: rows, margins and positions; and places kept for some of them."""
+
+    item_num: Int32s
+    margin: Float32s
+    position: Int64s
+    kept: Sequence[Kept] = ()
+
+    def with_others(self, item_num: Int32s) -> _Part:
+        """With further items behind, which are no candidates."""
+        return replace(
+            self,
+            item_num=np.concatenate([self.item_num, item_num]),
+            margin=np.concatenate([self.margin, np.full(len(item_num), np.nan, dtype=np.float32)]),
+            position=np.concatenate([self.position, np.full(len(item_num), FILL)]),
+        )
 
 
 def assemble(
     batch: QueryBatch,
     candidates: Candidates,
-    score: Float32s,
-    sizes: list[int],
+    margin: Float32s,
+    asked: Sequence[Asked],
     popular: PopularitySource,
     slots: Sequence[Slots] = (),
+    shelf: Shelf = NO_SHELF,
 ) -> list[RankedItems]:
-    """One slate a query, as long as its size asks, shorter only where the catalogue minus exclusions is.
+    """One slate a query, as long as it asks, shorter only where the allowed part of the catalogue is.
 
     Args:
         batch: the queries.
         candidates: what was proposed for them.
-        score: float32[n], what orders the candidates.
-        sizes: items wanted by each query.
+        margin: float32[n], what orders the candidates: logarithms of odds, so that rules can multiply these.
+        asked: by each query.
         popular: fills up what the candidates leave open.
         slots: places kept for some sources' candidates, the first ones first.
+        shelf: what rules know of the items.
     """
-    bounds = np.searchsorted(candidates.query_num, np.arange(len(batch) + 1))
+    bounds = np.searchsorted(candidates.query_num, np.arange(len(batch) + 1)).tolist()
     slates = []
-    for query, size in enumerate(sizes):
-        start, stop = bounds[query], bounds[query + 1]
-        best = top(score[start:stop], size) + start
-        for kept in slots:
-            places = kept.places(size, bool(batch.discovery[query]))
-            if places:
-                proposed = _proposed(candidates.rank[start:stop, kept.source]) + start
-                best = np.array(fill_places(best.tolist(), proposed.tolist(), places, size), dtype=np.int64)
-        # What a slot lifts above its score counts as much as what comes behind it.
-        falling = np.maximum.accumulate(score[best][::-1])[::-1]
-        ranked = RankedItems(candidates.item_num[best], falling, best)
-        slates.append(ranked if len(best) == size else _fill(batch, query, ranked, size, popular))
+    for query, each in enumerate(asked):
+        rows = slice(bounds[query], bounds[query + 1])
+        kept = [
+            _kept(places, candidates.rank[rows, one.source], each.seed)
+            for one in slots
+            if (places := one.places(each.size, bool(batch.discovery[query])))
+        ]
+        part = _Part(candidates.item_num[rows], margin[rows], np.arange(rows.start, rows.stop), kept)
+        slates.append(_slate(batch, query, part, each, popular, shelf))
     return slates
 
 
-def _proposed(rank: Float32s) -> Int64s:
-    """Positions of what a source proposes (float32[n] ranks, NaN for the rest), its best first."""
-    return np.argsort(rank, kind="stable")[: int(np.isfinite(rank).sum())]
+def popular_items(
+    batch: QueryBatch, query: int, asked: Asked, popular: PopularitySource, shelf: Shelf = NO_SHELF
+) -> RankedItems:
+    """The popular slate of a query, without what it must not show."""
+    head = np.zeros(0, dtype=np.int32)
+    if asked.is_ruled:
+        head = _popular_others(batch, query, head, max(RULED_POPULAR, 2 * asked.size), popular)
+    margin = np.log(np.maximum(popular.popularity[head], np.float32(TINY)))
+    part = _Part(head, margin, np.full(len(head), FILL))
+    return _slate(batch, query, part, replace(asked, fill=True), popular, shelf)
 
 
-def popular_items(batch: QueryBatch, query: int, size: int, popular: PopularitySource) -> RankedItems:
-    """The popular slate of a query, without its exclusions."""
-    nothing = RankedItems(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.int64))
-    return _fill(batch, query, nothing, size, popular)
+def _slate(
+    batch: QueryBatch, query: int, part: _Part, asked: Asked, popular: PopularitySource, shelf: Shelf
+) -> RankedItems:
+    """One slate: one place after the other where rules have a say, else by score alone."""
+    if asked.is_ruled:
+        return _ruled(batch, query, part, asked, popular, shelf)
+    best = top(part.margin, asked.size).tolist()
+    draws: dict[int, float] = {}
+    for kept in part.kept:
+        best = fill_places(best, kept, asked.size, draws)
+    fill = _fill(batch, query, part.item_num[best], asked.size - len(best), asked, popular)
+    part = part.with_others(fill)
+    best += range(len(part.item_num) - len(fill), len(part.item_num))
+    reasons = tuple((EXPLORED,) if each in draws else () for each in best)
+    return _ranked(part, best, reasons, [draws.get(each, 1.0) for each in best], popular)
 
 
-def _fill(batch: QueryBatch, query: int, ranked: RankedItems, size: int, popular: PopularitySource) -> RankedItems:
-    """The slate with popular items behind it."""
-    first, last = np.searchsorted(batch.excluded, (query * batch.n_items, (query + 1) * batch.n_items))
-    out = np.concatenate([ranked.item_num, batch.excluded[first:last] % batch.n_items])
-    # Nothing beyond the first size + len(out) popular items can be needed.
-    head = popular.order[: size + len(out)].astype(np.int32)
-    more = head[~np.isin(head, out)][: size - len(ranked.item_num)]
-    score = popular.popularity[more]
-    if len(ranked.score) and len(more):
-        # Scores of two scales: shifted, so that a slate's scores never rise.
-        score = score - score[0] + ranked.score[-1]
-    return RankedItems(
-        np.concatenate([ranked.item_num, more]),
-        np.concatenate([ranked.score, score]).astype(np.float32),
-        np.concatenate([ranked.position, np.full(len(more), FILL, dtype=np.int64)]),
+def _ruled(
+    batch: QueryBatch, query: int, part: _Part, asked: Asked, popular: PopularitySource, shelf: Shelf
+) -> RankedItems:
+    """One slate, place by place."""
+    rules, catalogue, candidates = asked.rules, shelf.catalogue, len(part.item_num)
+    margin, moves = merchandising.moved(part.margin, part.item_num, rules, asked.shown, catalogue, shelf.items)
+    pins = {
+        at: pin
+        for at, pin in merchandising.pinned(rules.pins, shelf.items, asked.size).items()
+        if batch.allowed(np.array([query]), np.array([pin[0]]))[0]
+    }
+    short = asked.size - candidates
+    wanted = asked.size + CAPPED_FILL if rules.caps else short
+    fill = _fill(batch, query, part.item_num, wanted, asked, popular)
+    part = replace(part, margin=margin).with_others(fill)
+    pinned = np.array([item for item, _ in pins.values()], dtype=np.int32)
+    part = part.with_others(pinned[~np.isin(pinned, part.item_num)])
+    position_of = {item: position for position, item in enumerate(part.item_num.tolist())}
+    pool = Pool(
+        margin,
+        range(candidates, candidates + len(fill)),
+        {at: (position_of[item], name) for at, (item, name) in pins.items()},
+        merchandising.limits(rules.caps, part.item_num, catalogue),
+        part.kept,
+        merchandising.directions(shelf.factors, part.item_num)
+        if rules.diversity and shelf.factors is not None
+        else None,
+        rules.diversity,
     )
+    placed = place(pool, asked.size)
+    moves += [()] * (len(part.item_num) - candidates)
+    reasons = tuple((*moves[each.position], *each.reasons) for each in placed)
+    best = [each.position for each in placed]
+    return _ranked(part, best, reasons, [each.propensity for each in placed], popular)
+
+
+def _kept(places: Sequence[int], rank: Float32s, seed: int) -> Kept:
+    """Places for the candidates that a source ranked (float32[n], NaN for the rest).
+
+    Drawn without replacement, each with a probability proportional to 1 / rank: the order of exponential times at these
+    rates (Efraimidis and Spirakis, 2006).
+    """
+    best = np.argsort(rank, kind="stable")[: int(np.isfinite(rank).sum())]
+    if not seed:
+        return Kept(places, best.tolist())
+    arrival = np.random.default_rng(seed).exponential(size=len(best)) * rank[best]
+    weights = dict(zip(best.tolist(), (1.0 / rank[best]).tolist(), strict=True))
+    return Kept(places, best[np.argsort(arrival)].tolist(), weights)
+
+
+def fill_places(ordered: list[int], kept: Kept, size: int, draws: dict[int, float]) -> list[int]:
+    """A slate's candidates, best first, of which as many are of one source as places are kept down to there.
+
+    Args:
+        ordered: candidates, best first.
+        kept: places for those of the source.
+        size: of the slate.
+        draws: learns with what probability each was drawn that comes in by a draw.
+    """
+    own = set(kept.proposed)
+    for number, at in enumerate(kept.places, start=1):
+        if sum(candidate in own for candidate in ordered[: at + 1]) >= number:
+            continue
+        head = ordered[:at]
+        chosen = next((candidate for candidate in kept.proposed if candidate not in head), None)
+        if chosen is None:
+            break
+        if kept.weights is not None:
+            draws[chosen] = kept.chance(chosen, head)
+        ordered = [*head, chosen, *(candidate for candidate in ordered[at:] if candidate != chosen)]
+    return ordered[:size]
+
+
+def _fill(batch: QueryBatch, query: int, out: Int32s, wanted: int, asked: Asked, popular: PopularitySource) -> Int32s:
+    """Rows of the most popular items that may be in a slate, at most ``wanted``, without some."""
+    if wanted <= 0 or not asked.fill:
+        return np.zeros(0, dtype=np.int32)
+    return _popular_others(batch, query, out, wanted, popular)
+
+
+def _popular_others(batch: QueryBatch, query: int, out: Int32s, wanted: int, popular: PopularitySource) -> Int32s:
+    first, last = np.searchsorted(batch.excluded, (query * batch.n_items, (query + 1) * batch.n_items))
+    out = np.concatenate([out, batch.excluded[first:last] % batch.n_items])
+    order = popular.order
+    if batch.allowed_items is not None:
+        order = order[batch.allowed_items[order]]
+    # Nothing beyond the first wanted + len(out) popular items can be needed.
+    head = order[: wanted + len(out)].astype(np.int32)
+    return head[~np.isin(head, out)][:wanted]
+
+
+def _ranked(
+    part: _Part,
+    best: Sequence[int],
+    reasons: tuple[tuple[RuleReason, ...], ...],
+    propensity: Sequence[float],
+    popular: PopularitySource,
+) -> RankedItems:
+    """The slate of these rows of a part."""
+    item_num = part.item_num[best]
+    score = falling(part.margin[best], popular.popularity[item_num])
+    return RankedItems(item_num, score, part.position[best], reasons, np.array(propensity, dtype=np.float32))
+
+
+def falling(margin: Float32s, popularity: Float32s) -> Float32s:
+    """float32[k]: the scores of a slate, which never rise.
+
+    What stands above its own score counts as much as what comes behind it. What has no margin (NaN) and stands behind
+    all that have one goes on below them by its popularity, which is of another scale.
+    """
+    scored = np.flatnonzero(~np.isnan(margin))
+    end = int(scored[-1]) + 1 if len(scored) else 0
+    head = np.fmax.accumulate(margin[:end][::-1])[::-1]
+    tail = np.minimum.accumulate(popularity[end:])
+    if end and len(tail):
+        tail = tail - tail[0] + head[-1]
+    return np.concatenate([head, tail]).astype(np.float32)

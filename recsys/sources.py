@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
 from recsys.als import Confidence, fold_in_histories
-from recsys.item_index import ItemIndex
+from recsys.fetching import fetched, top
+from recsys.item_index import ItemIndex, search_among
 from recsys.popularity import decay, popular_order
-from recsys.queries import QueryBatch, contains
+from recsys.queries import QueryBatch
 from recsys.types import Array, Bools, Float32s, Float64s, Int32s, Int64s
 
 SCALE_RANK = 20
@@ -46,7 +47,7 @@ class CandidateSource(Protocol):
         ...
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
-        """At most k items for each query, none of them excluded."""
+        """At most k items for each query, all of them allowed."""
         ...
 
 
@@ -94,8 +95,12 @@ class Candidates:
             limit: of a query.
             reserved: bool[S], the sources with their own slots: all that they propose is kept.
         """
-        own = np.isfinite(self.rank[:, reserved]).any(axis=1)
+        own = self.proposed_by(reserved)
         return np.flatnonzero(own | (rank_within(self.query_num, blend, len(self.scale)) <= limit))
+
+    def proposed_by(self, sources: Bools) -> Bools:
+        """bool[n]: whether any of some sources (bool[S]) proposed the item."""
+        return np.asarray(np.isfinite(self.rank[:, sources]).any(axis=1))
 
     def where(self, mask: Bools | Int64s) -> Candidates:
         """Some of the pairs, by mask or by position."""
@@ -118,14 +123,7 @@ def retrieve(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int) ->
 
 
 def given(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int, keys: Int64s) -> Candidates:
-    """Pairs that the caller chose, as candidates: what each source says of them.
-
-    Args:
-        sources: of the snapshot.
-        batch: the queries.
-        k: as for :func:`retrieve`; an item beyond it has no rank.
-        keys: int64[n], rising: the pairs, as ``batch.keys`` numbers them.
-    """
+    """What each source says of pairs that the caller chose (rising keys); an item beyond its best k has no rank."""
     batch = _with_vectors(sources, batch)
     return merge([source.propose(batch, k) for source in sources], batch, keys)
 
@@ -179,6 +177,7 @@ class AlsSource:
         gram: float32[d, d], Y^T Y + regularization I.
         confidence: as in fitting.
         index: over the item factors.
+        inverse: float32[d, d], of the gram matrix, by which short histories fold in fast.
     """
 
     item_factors: Float32s
@@ -187,6 +186,10 @@ class AlsSource:
     confidence: Confidence
     index: ItemIndex
     name: str = "als"
+    inverse: Float32s = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inverse", np.linalg.inv(self.gram.astype(np.float64)).astype(np.float32))
 
     def vectors(self, batch: QueryBatch) -> Float32s:
         """float32[q, d]: stored user factors, or folded in where the history is fresh."""
@@ -198,14 +201,13 @@ class AlsSource:
         vectors = np.zeros((len(batch), self.item_factors.shape[1]), dtype=np.float32)
         vectors[known] = self.user_factors[batch.user_num[known]]
         fresh = batch.history.rows(np.flatnonzero(~known))
-        vectors[~known] = fold_in_histories(self.item_factors, self.gram, fresh, self.confidence)
+        vectors[~known] = fold_in_histories(self.item_factors, self.gram, fresh, self.confidence, self.inverse)
         return vectors
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items of largest inner product."""
         vectors = self.vectors(batch)
-        score, items = self.index.search(vectors, k + batch.most_excluded())
-        item_num, score = first_allowed(batch, items.astype(np.int32), score, k)
+        item_num, score = fetched(replace(batch, vectors=vectors), k, self._search)
         item_num[~vectors.any(axis=1)] = -1
 
         def score_of(query: Array, item: Array) -> Float32s:
@@ -213,6 +215,11 @@ class AlsSource:
             return dots
 
         return Proposal(item_num, score, score_of)
+
+    def _search(self, batch: QueryBatch, count: int) -> tuple[Int32s, Float32s]:
+        """The best of the items that are allowed in all slates."""
+        score, items = search_among(self.index, self.item_factors, self.vectors(batch), count, batch.allowed_items)
+        return items.astype(np.int32), score
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +266,10 @@ class RepeatsSource:
         entry = np.flatnonzero(self.types[history.event_type])
         query, item, session = history.row[entry], history.item_num[entry], history.session_num[entry]
         # Newest first: the first of equal (query, item, session) is the one to keep, however many lines a visit has.
-        _, first = np.unique(np.stack([query, item, session]), axis=1, return_index=True)
+        order = np.lexsort((session, item, query))
+        query, item, session, entry = query[order], item[order], session[order], entry[order]
+        first = np.ones(len(entry), dtype=bool)
+        first[1:] = (query[1:] != query[:-1]) | (item[1:] != item[:-1]) | (session[1:] != session[:-1])
         query, item, entry = query[first], item[first], entry[first]
         weight = decay(batch.now[query] - history.time[entry], self.half_life_days).astype(np.float32)
         shape = (len(batch), batch.n_items)
@@ -286,21 +296,24 @@ class PopularitySource:
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k most popular items."""
-        head = self.order[: k + batch.most_excluded()].astype(np.int32)
-        items = np.tile(head, (len(batch), 1))
-        item_num, score = first_allowed(batch, items, self.popularity[items], k)
+        item_num, score = fetched(batch, k, self._head)
         return Proposal(item_num, score, lambda _, item: self.popularity[item])
 
+    def _head(self, batch: QueryBatch, count: int) -> tuple[Int32s, Float32s]:
+        """The most popular of the items that are allowed in all slates."""
+        items = np.tile(self.most_popular(count, batch.allowed_items), (len(batch), 1))
+        return items, self.popularity[items]
 
-def first_allowed(batch: QueryBatch, item_num: Int32s, score: Float32s, k: int) -> tuple[Int32s, Float32s]:
-    """The first k allowed items of each row (int32[q, m], best first), padded with -1 and score 0."""
-    query = np.repeat(np.arange(len(batch)), item_num.shape[1]).reshape(item_num.shape)
-    kept = item_num >= 0
-    if len(batch.excluded):
-        kept &= batch.allowed(query.ravel(), item_num.ravel()).reshape(item_num.shape)
-    order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
-    masked = np.where(kept, item_num, np.int32(-1)), np.where(kept, score, np.float32(0))
-    return np.take_along_axis(masked[0], order, axis=1), np.take_along_axis(masked[1], order, axis=1)
+    def most_popular(self, count: int, allowed: Bools | None) -> Int32s:
+        """int32[count]: the most popular of the items that are allowed (bool[n_items]); fewer where these are."""
+        if allowed is None:
+            return self.order[:count].astype(np.int32)
+        depth, found = 2 * count, self.order[:0]
+        while len(found) < count and depth < 8 * len(self.order):
+            head = self.order[:depth]
+            found = head[allowed[head]]
+            depth *= 8
+        return found[:count].astype(np.int32)
 
 
 def _propose_sparse(batch: QueryBatch, scores: sp.csr_array, k: int) -> Proposal:
@@ -308,7 +321,7 @@ def _propose_sparse(batch: QueryBatch, scores: sp.csr_array, k: int) -> Proposal
     scores.sum_duplicates()
     query = np.repeat(np.arange(len(batch)), np.diff(scores.indptr))
     keys = batch.keys(query, scores.indices)
-    value = np.where(contains(batch.excluded, keys), np.float32(-1), scores.data)
+    value = np.where(batch.allowed(query, scores.indices), scores.data, np.float32(-1))
     item_num = np.full((len(batch), k), -1, dtype=np.int32)
     score = np.zeros((len(batch), k), dtype=np.float32)
     for row in range(len(batch)):
@@ -326,19 +339,6 @@ def _propose_sparse(batch: QueryBatch, scores: sp.csr_array, k: int) -> Proposal
         return np.where(keys[place] == wanted, scores.data[place], 0).astype(np.float32)
 
     return Proposal(item_num, score, score_of)
-
-
-def top(score: Float32s, k: int) -> Int64s:
-    """Positions of the k largest scores, best first; ties by position."""
-    if len(score) > k:
-        # Ties at the cut go to the smaller position, so that answers do not depend on the partition.
-        threshold = np.partition(score, len(score) - k)[len(score) - k]
-        above = np.flatnonzero(score > threshold)
-        ties = np.flatnonzero(score == threshold)[: k - len(above)]
-        kept = np.sort(np.concatenate([above, ties]))
-    else:
-        kept = np.arange(len(score))
-    return kept[np.argsort(-score[kept], kind="stable")]
 
 
 def source_names(sources: tuple[CandidateSource, ...]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from recsys.rules import Rules
 
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.bytes_]
@@ -70,12 +73,44 @@ class ServedFrom(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServingParameters:
-    """What an experiment's variant may set, and what a placement sets by default."""
+    """What an experiment's variant may set, and what a placement sets by default.
+
+    Attributes:
+        exclude_policy: what the user's own history keeps out.
+        use_ranker: whether stage 2 orders the candidates.
+        candidates_per_source: most that each source proposes.
+        candidates: most that go on to stage 2.
+        sources: names of the sources whose candidates count; empty: all.
+        fill: whether popular items fill up what the candidates leave open.
+        by_cycle: whether the user's own cycle of purchases orders the candidates, instead of stage 2.
+    """
 
     exclude_policy: ExcludePolicy = ExcludePolicy.NONE
     use_ranker: bool = True
     candidates_per_source: int = 100
     candidates: int = 220
+    sources: tuple[str, ...] = ()
+    fill: bool = True
+    by_cycle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEvent:
+    """What a user did since the bundle's data ends.
+
+    Attributes:
+        item_id: the item.
+        event_type: what was done.
+        time: unix seconds.
+        price: per unit; NaN where unknown.
+        session_id: the visit; empty: the day.
+    """
+
+    item_id: str
+    event_type: EventType
+    time: int
+    price: float = math.nan
+    session_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +124,12 @@ class Query:
         seed_item_ids: items in view, newest first.
         exclude_item_ids: items that must not be in the slate.
         parameters: how to serve it.
+        live_events: what the user did since the bundle's data ends, newest first.
+        rules: of the placement and of the request.
+        shown: items shown to the user lately and not clicked since, each with how often.
+        explain: whether the slate's items come with all their reasons.
+        seed: draws what is explored; 0: nothing is drawn, the best comes first.
+        trace: whether the slate comes with the features that it was ranked by.
     """
 
     user_id: str
@@ -97,24 +138,87 @@ class Query:
     seed_item_ids: tuple[str, ...] = ()
     exclude_item_ids: tuple[str, ...] = ()
     parameters: ServingParameters = field(default_factory=ServingParameters)
+    live_events: tuple[LiveEvent, ...] = ()
+    rules: Rules = field(default_factory=Rules)
+    shown: tuple[tuple[str, int], ...] = ()
+    explain: bool = False
+    seed: int = 0
+    trace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RuleReason:
+    """A rule that moved an item, and what it did.
+
+    The effect is boosted, buried, pinned, capped, diversified, fatigued or explored.
+    """
+
+    name: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryReason:
+    """An item of the history, with its part in the score of ALS."""
+
+    item_id: str
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureReason:
+    """A feature (or ``rest``, ``base``), its value (NaN: unknown or no feature) and its part in the ranker's score."""
+
+    name: str
+    value: float
+    contribution: float
+
+
+Reason = RuleReason | HistoryReason | FeatureReason
 
 
 @dataclass(frozen=True, slots=True)
 class SlateItem:
-    """One item of a slate: its id, score (comparable inside the slate only) and the sources that proposed it."""
+    """One item of a slate.
+
+    Attributes:
+        item_id: the item.
+        score: comparable inside the slate only.
+        sources: that proposed it.
+        reasons: for its place.
+        propensity: probability with which exploration drew it for this place; 1 where nothing was drawn.
+    """
 
     item_id: str
     score: float
     sources: tuple[str, ...]
+    reasons: tuple[Reason, ...] = ()
+    propensity: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """The candidates among a slate's items, best first, and the features that the ranker saw of them: float32[n, f]."""
+
+    item_ids: tuple[str, ...]
+    features: Float32s
 
 
 @dataclass(frozen=True, slots=True)
 class Slate:
-    """The ordered answer to one query; the rank of an item is its place, from 1."""
+    """The ordered answer to one query; the rank of an item is its place, from 1.
+
+    Attributes:
+        items: best first.
+        served_from: how it was made.
+        degraded: stages that failed.
+        trace: where the query asked for it and a ranker ranked.
+    """
 
     items: tuple[SlateItem, ...]
     served_from: ServedFrom
     degraded: tuple[str, ...] = ()
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,19 @@ class Vocabulary:
     A row is the rank of its id among all ids in byte order, so that the whole vocabulary is one sorted array that can
     be mapped from a file; a look-up is a binary search in it.
 
+    Ids that come later have the rows behind, so that no row changes; they are in no file.
+
     Args:
         ids: bytes[n] (fixed width, UTF-8), sorted, unique, none empty.
+        later: further ids, in the order of their rows.
     """
 
-    __slots__ = ("_ids",)
+    __slots__ = ("_ids", "_later", "_row_of")
 
-    def __init__(self, ids: Bytes) -> None:
+    def __init__(self, ids: Bytes, later: Sequence[str] = ()) -> None:
         self._ids = ids
+        self._later = tuple(later)
+        self._row_of = {text: row for row, text in enumerate(later, start=len(ids))}
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> Vocabulary:
@@ -42,11 +47,15 @@ class Vocabulary:
         return cls(np.array(sorted(encoded), dtype=f"S{max(map(len, encoded), default=1)}"))
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._ids) + len(self._later)
+
+    def followed_by(self, later: Sequence[str]) -> Vocabulary:
+        """With further ids, none of them known, in the rows behind."""
+        return Vocabulary(self._ids, (*self._later, *later))
 
     @property
     def array(self) -> Bytes:
-        """bytes[n], sorted: what a bundle stores."""
+        """bytes[n], sorted: what a bundle stores, without what came later."""
         return self._ids
 
     def num(self, text: str) -> int:
@@ -54,12 +63,12 @@ class Vocabulary:
         key = text.encode()
         # Of the same width as the array: with another, numpy would first convert the whole array.
         row = int(self._ids.searchsorted(np.array(key, dtype=self._ids.dtype)))
-        return row if row < len(self._ids) and self._ids[row] == key else UNKNOWN
+        return row if row < len(self._ids) and self._ids[row] == key else self._row_of.get(text, UNKNOWN)
 
     def nums(self, ids: Sequence[str] | Array) -> Int32s:
         """Rows of many ids: int32[n], -1 where unknown."""
-        if len(self._ids) == 0 or len(ids) == 0:
-            return np.full(len(ids), UNKNOWN, dtype=np.int32)
+        if self._later or len(self._ids) == 0 or len(ids) == 0:
+            return np.array([self.num(text) for text in ids], dtype=np.int32)
         # numpy drops trailing NULs, which no id has.
         keys = np.array([b"" if text.endswith("\0") else text.encode() for text in ids])
         rows = np.minimum(self._ids.searchsorted(keys.astype(self._ids.dtype)), len(self._ids) - 1)
@@ -67,8 +76,12 @@ class Vocabulary:
 
     def id(self, num: int) -> str:
         """The id of a row."""
+        if num >= len(self._ids):
+            return self._later[num - len(self._ids)]
         return cast(bytes, self._ids[num]).decode()
 
     def ids(self, nums: Array) -> list[str]:
         """The ids of many rows."""
+        if self._later:
+            return [self.id(num) for num in nums.tolist()]
         return [text.decode() for text in self._ids[nums].tolist()]

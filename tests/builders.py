@@ -8,8 +8,9 @@ import numpy as np
 from recsys import bundle, features, manifest
 from recsys.interactions import Events, Histories
 from recsys.manifest import GoldenAnswer, Manifest
+from recsys.model import Model
 from recsys.queries import QueryBatch, exclusions
-from recsys.recommender import Identity, Model, Recommender
+from recsys.recommender import Identity, Recommender
 from recsys.types import EventType, ExcludePolicy, Int32s
 
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -24,6 +25,7 @@ class FakeRecommender:
     """Knows items i0, i1, ... in order of popularity; its known users get them in the opposite order."""
 
     until = created_time = 1_700_000_000
+    catalogue_version = 0
 
     def __init__(self, bundle_id: str = "b1", n_items: int = 600, users: Sequence[str] = ("known",)) -> None:
         self.bundle_id = bundle_id
@@ -47,6 +49,23 @@ class FakeRecommender:
         if any(query.user_id == self.poison for query in queries):
             raise ValueError("poison")
         return Answer(tuple(map(self._slate, queries)), {"retrieve": timer() - start})
+
+    def similar(self, queries: Sequence[Query], timer: Callable[[], float]) -> Answer:
+        return self.answer([replace(query, user_id="") for query in queries], timer)
+
+    def rank_items(self, queries: Sequence[Query], timer: Callable[[], float]) -> Answer:
+        start = timer()
+        self.batches.append(list(queries))
+        return Answer(tuple(map(self._ordered, queries)), {"rank": timer() - start})
+
+    def _ordered(self, query: Query) -> Slate:
+        given = list(dict.fromkeys(query.seed_item_ids))
+        known = sorted((item for item in given if item in self.item_ids), key=self.item_ids.index)
+        if personal := query.user_id in self.users or bool(query.live_events):
+            known.reverse()
+        ordered = [(item, ("als",)) for item in known] + [(item, ()) for item in given if item not in known]
+        items = tuple(SlateItem(item, 1.0 / rank, sources) for rank, (item, sources) in enumerate(ordered, start=1))
+        return Slate(items, ServedFrom.MODEL if personal else ServedFrom.POPULAR_CACHE)
 
     def _slate(self, query: Query) -> Slate:
         personal = self.is_personal(query)
@@ -94,7 +113,10 @@ class Client:
     def __init__(self, app: App, channel: grpc.aio.Channel) -> None:
         self.app = app
         self.channel = channel
-        self.recommend = recommendation_service_pb2_grpc.RecommendationServiceStub(channel).Recommend
+        recommendation = recommendation_service_pb2_grpc.RecommendationServiceStub(channel)
+        self.recommend = recommendation.Recommend
+        self.similar_items = recommendation.SimilarItems
+        self.rank_items = recommendation.RankItems
         self.assign = experiment_service_pb2_grpc.ExperimentServiceStub(channel).AssignVariants
 
     async def send(self, data: bytes, method: str = "/recsys.v1.RecommendationService/Recommend") -> bytes:

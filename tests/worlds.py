@@ -11,13 +11,15 @@ import scipy.sparse as sp
 
 from recsys import features, ranker
 from recsys.als import Confidence, fold_in_histories
+from recsys.catalogue import ItemCatalogue, TextColumn
 from recsys.interactions import Events, Histories
 from recsys.item_index import ItemIndex
 from recsys.item_stats import item_stats
+from recsys.model import Model
 from recsys.popularity import decayed_counts, type_weights
 from recsys.queries import N_MODES, contains, for_users
 from recsys.ranker import Ranker, TrainingSet
-from recsys.recommender import Identity, Model, Recommender
+from recsys.recommender import Identity, Recommender
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, PopularitySource, RepeatsSource, SimilaritySource, retrieve
 from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType, ExcludePolicy, Float32s
@@ -172,3 +174,11 @@ def model(shop: World, *, ranked: bool = True) -> Model:
 def recommender(shop: World, bundle_id: str = "test", **changes: object) -> Recommender:
     """A recommender of the world; changes replace attributes of its model."""
     return Recommender(Identity(bundle_id, shop.until, shop.until), replace(model(shop), **changes))
+
+
+def branded(plain: Recommender, **columns: object) -> Recommender:
+    """The same with a catalogue, in which items are of brands b0, b1 and b2 in turns; columns replace its fields."""
+    n = len(plain.model.items)
+    fields = {"texts": {"brand": TextColumn.of([f"b{num % 3}" for num in range(n)])}, "numbers": {}, "flags": {}}
+    catalogue = ItemCatalogue(**({**fields, "deleted": np.zeros(n, dtype=bool)} | columns))
+    return Recommender(plain.identity, replace(plain.model, catalogue=catalogue))

@@ -7,6 +7,7 @@ from itertools import compress
 
 import numpy as np
 
+from recsys.catalogue import AVAILABLE
 from recsys.errors import DataError
 from recsys.types import Bools, Bytes
 from recsys.vocabulary import Vocabulary
@@ -53,14 +54,17 @@ def _vocabulary(ids: Bytes) -> Vocabulary:
 
 
 def _catalogue(catalogue: Catalogue, kept: Bools) -> Catalogue:
-    """The catalogue of some of its items."""
+    """The catalogue of some of its items; what is available now says nothing of what was so then."""
+    attributes = catalogue.attributes.where(kept)
+    flags = {name: flag for name, flag in attributes.flags.items() if name != AVAILABLE}
     return Catalogue(
         titles=tuple(compress(catalogue.titles, kept)),
         categories=tuple(compress(catalogue.categories, kept)),
         brands=tuple(compress(catalogue.brands, kept)),
         price=catalogue.price[kept],
-        available=catalogue.available[kept],
+        available=np.ones(int(kept.sum()), dtype=np.bool_),
         created_time=catalogue.created_time[kept],
         listed=catalogue.listed[kept],
         embedding=catalogue.embedding[kept],
+        attributes=replace(attributes, flags=flags),
     )

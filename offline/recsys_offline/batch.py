@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from recsys.errors import DataError
-from recsys.queries import for_users
-from recsys.recommender import Recommender, Stopwatch
+from recsys.recommender import Recommender
+from recsys.slate import Asked
+from recsys.stages import Stopwatch
 from recsys.types import ExcludePolicy, Int32s, ServingParameters
+from recsys_offline.table_files import writer
 from recsys_offline.tables import Table
 
 USERS_AT_ONCE = 2_000
@@ -29,7 +27,7 @@ def recommend(recommender: Recommender, user_ids: list[str], k: int, parameters:
         DataError: the file's name does not end in ``.parquet`` or ``.csv``.
     """
     rows = 0
-    with _writer(out) as write:
+    with writer(out, SCHEMA) as write:
         for start in range(0, len(user_ids), USERS_AT_ONCE):
             table = _lists(recommender, user_ids[start : start + USERS_AT_ONCE], k, parameters)
             write(table)
@@ -63,9 +61,8 @@ def _lists(recommender: Recommender, user_ids: list[str], k: int, parameters: Se
     """The rows of some users."""
     model = recommender.model
     user_num: Int32s = model.users.nums(user_ids)
-    policy = ExcludePolicy(parameters.exclude_policy)
-    batch = for_users(model.snapshot.histories, user_num, recommender.until, len(model.items), policy)
-    ranked = recommender.rank(batch, [k] * len(user_ids), parameters, Stopwatch(lambda: 0.0))
+    batch = recommender.user_batch(user_num, ExcludePolicy(parameters.exclude_policy))
+    ranked = recommender.rank(batch, [Asked(k)] * len(user_ids), parameters, Stopwatch(lambda: 0.0))
     for error in ranked.errors:
         raise error
     lengths = [len(slate.item_num) for slate in ranked.slates]
@@ -79,19 +76,3 @@ def _lists(recommender: Recommender, user_ids: list[str], k: int, parameters: Se
         ],
         schema=SCHEMA,
     )
-
-
-@contextmanager
-def _writer(out: Path) -> Iterator[Callable[[pa.Table], None]]:
-    """Writes tables to a file that is there when it is complete, and not before."""
-    kinds = {".parquet": pa.parquet.ParquetWriter, ".csv": pa.csv.CSVWriter}
-    if out.suffix not in kinds:
-        raise DataError(f"{out}: give a name that ends in .parquet or .csv")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = out.with_name(f".{out.name}.new")
-    try:
-        with kinds[out.suffix](fresh, SCHEMA) as writer:
-            yield writer.write_table
-        fresh.replace(out)
-    finally:
-        fresh.unlink(missing_ok=True)

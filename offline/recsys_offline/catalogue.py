@@ -10,7 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
+from recsys.catalogue import ItemCatalogue
 from recsys.types import Bools, Float32s, Int32s, Int64s
+from recsys_offline.attributes import attributes
 from recsys_offline.findings import Finding, find
 from recsys_offline.tables import Table, TableError
 
@@ -32,6 +34,7 @@ class Catalogue:
         created_time: int64[n], unix seconds; 0 where unknown.
         listed: bool[n], whether the items file has the item.
         embedding: float32[n, e], vectors that the shop brings; zeros where unknown, e 0 where there are none.
+        attributes: all that conditions can be asked of: the columns above but titles, and the shop's own.
     """
 
     titles: tuple[str, ...]
@@ -42,6 +45,7 @@ class Catalogue:
     created_time: Int64s
     listed: Bools
     embedding: Float32s
+    attributes: ItemCatalogue
 
     @classmethod
     def empty(cls, n_items: int) -> Self:
@@ -50,7 +54,8 @@ class Catalogue:
         price = np.full(n_items, np.nan, dtype=np.float32)
         available, listed = np.ones(n_items, dtype=np.bool_), np.zeros(n_items, dtype=np.bool_)
         created, embedding = np.zeros(n_items, dtype=np.int64), np.zeros((n_items, 0), dtype=np.float32)
-        return cls(texts, texts, texts, price, available, created, listed, embedding)
+        attributes = ItemCatalogue.empty(n_items)
+        return cls(texts, texts, texts, price, available, created, listed, embedding, attributes)
 
     @classmethod
     def of(cls, table: Table, item_num: Int32s, n_items: int) -> Self:
@@ -76,6 +81,7 @@ class Catalogue:
             created_time=_aligned(_created_times(table), last, unknown=0),
             listed=last >= 0,
             embedding=_aligned(_embeddings(table), last, unknown=0),
+            attributes=attributes(table, last, prices(table)[0]),
         )
 
 

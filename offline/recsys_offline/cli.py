@@ -119,10 +119,11 @@ def _data(commands: Any) -> None:
 
 
 def _models(commands: Any) -> None:
-    """``recsys train``, ``evaluate``, ``recommend`` and ``bundles``."""
+    """``recsys train``, ``evaluate``, ``recommend``, ``exposures`` and ``bundles``."""
     train = _command(commands, "train", "train", "Train on a dataset and publish a bundle; prints its id last.")
     train.add_argument("dataset", type=Path, metavar="DATASET")
     _registry(train)
+    train.add_argument("--state", type=Path, metavar="DIR", help="train on the events of this server state as well")
     train.add_argument("--until", type=_time, metavar="TIME", help="use events before this time only (UTC)")
     train.add_argument("--config", type=Path, metavar="FILE", help="a TOML file such as config/recsys.toml")
 
@@ -143,6 +144,10 @@ def _models(commands: Any) -> None:
     recommend.add_argument("--exclude", choices=policies, default="none", help="what history keeps out, default none")
     recommend.add_argument("--out", type=_list_file, required=True, metavar="FILE", help="a .parquet or .csv file")
 
+    exposures = _command(commands, "exposures", "exposures", "Write the slates served, with what users did with them.")
+    exposures.add_argument("--state", type=Path, required=True, metavar="DIR", help="state directory of the server")
+    exposures.add_argument("--out", type=_list_file, required=True, metavar="FILE", help="a .parquet or .csv file")
+
     bundles = _command(commands, "bundles", "bundles", "List, show and switch the bundles of a registry.")
     bundles.add_argument("action", choices=("list", "show", "promote", "rollback"))
     bundles.add_argument("bundle", nargs="?", metavar="ID", help="show: default the live one; promote: required")
@@ -150,15 +155,26 @@ def _models(commands: Any) -> None:
 
 
 def _bench(commands: Any) -> None:
-    """``recsys bench quality``."""
+    """``recsys bench quality``, ``live``, ``parity``, ``filters`` and ``crash``."""
     text = "Measure, and write the figures to a file."
     parser = commands.add_parser("bench", help=text, description=text)
     kinds = parser.add_subparsers(required=True, metavar="KIND", parser_class=Parser)
-    quality = _command(kinds, "quality", "bench_quality", "Lists on public data, by published protocols.")
+    quality = _bench_kind(kinds, "quality", "Lists on public data, by published protocols.")
     quality.add_argument("--only", nargs="+", default=[], metavar="NAME", help="of these data sets; default all")
-    quality.add_argument(
-        "--out", type=Path, default=Path("bench/quality.json"), metavar="FILE", help="default %(default)s"
-    )
+    _bench_kind(kinds, "live", "Users new since training, after some live events, against training anew.")
+    parity = _bench_kind(kinds, "parity", "Whether servers know each event at once, and features replay.")
+    parity.add_argument("--events", type=_positive, default=10_000, metavar="N", help="default %(default)s")
+    filters = _bench_kind(kinds, "filters", "What a filter costs a request, and what it still finds.")
+    filters.add_argument("--items", type=_positive, default=100_000, metavar="N", help="default %(default)s")
+    crash = _bench_kind(kinds, "crash", "What a server keeps of events when it is killed while it records.")
+    crash.add_argument("--kills", type=_positive, default=200, metavar="N", help="default %(default)s")
+
+
+def _bench_kind(kinds: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser = _command(kinds, name, f"bench_{name}", text)
+    out = Path("bench", f"{name}.json")
+    parser.add_argument("--out", type=Path, default=out, metavar="FILE", help="default %(default)s")
+    return parser
 
 
 def _demo(commands: Any) -> None:

@@ -13,7 +13,8 @@ from recsys.errors import BundleError, RegistryError
 from recsys.registry import Registry
 from recsys.types import ExcludePolicy
 from recsys_offline import batch, checks, dataset
-from recsys_offline.bench import quality
+from recsys_offline import exposures as exposure_files
+from recsys_offline.bench import crash, filters, live, parity, quality
 from recsys_offline.demo import run as run_demo
 from recsys_offline.evaluate import run as evaluation
 from recsys_offline.evaluate.table import table_lines
@@ -69,7 +70,7 @@ def check(arguments: Namespace) -> int:
 def train(arguments: Namespace) -> int:
     """``recsys train``: the bundle's id is the last line of stdout."""
     registry, parameters = Registry(arguments.registry), config.load(arguments.config)
-    print(train_bundle(arguments.dataset, registry, arguments.until, parameters))
+    print(train_bundle(arguments.dataset, registry, arguments.until, parameters, arguments.state))
     return 0
 
 
@@ -100,6 +101,12 @@ def recommend(arguments: Namespace) -> int:
     parameters = bundle.as_trained(manifest.read(folder), ExcludePolicy(arguments.exclude))
     rows = batch.recommend(recommender, user_ids, arguments.k, parameters, arguments.out)
     print(f"{rows:,} rows for {len(user_ids):,} users in {arguments.out}")
+    return 0
+
+
+def exposures(arguments: Namespace) -> int:
+    """``recsys exposures``."""
+    print(f"{exposure_files.export(arguments.state, arguments.out).line()} in {arguments.out}")
     return 0
 
 
@@ -148,6 +155,39 @@ def bench_quality(arguments: Namespace) -> int:
     print("\n".join(quality.table_lines(result)))
     print(f"\n{arguments.out}")
     return 0
+
+
+def bench_live(arguments: Namespace) -> int:
+    """``recsys bench live``."""
+    result = live.bench(arguments.out)
+    print("\n".join(live.table_lines(result)))
+    print(f"\n{arguments.out}")
+    return 0
+
+
+def bench_parity(arguments: Namespace) -> int:
+    """``recsys bench parity``: 1 when an answer missed an event, or a replayed one differs, or there was none."""
+    result = parity.bench(arguments.out, arguments.events)
+    print("\n".join(parity.lines(result)))
+    print(f"\n{arguments.out}")
+    faults = result["answers_that_missed_an_event"] or result["samples_that_differ"] or not result["samples"]
+    return 1 if faults else 0
+
+
+def bench_filters(arguments: Namespace) -> int:
+    """``recsys bench filters``."""
+    result = filters.bench(arguments.out, arguments.items)
+    print("\n".join(filters.lines(result)))
+    print(f"\n{arguments.out}")
+    return 0
+
+
+def bench_crash(arguments: Namespace) -> int:
+    """``recsys bench crash``: 1 when an event was lost or is there twice."""
+    result = crash.bench(arguments.out, arguments.kills)
+    print("\n".join(crash.lines(result)))
+    print(f"\n{arguments.out}")
+    return 0 if crash.is_whole(result) else 1
 
 
 def demo(arguments: Namespace) -> int:

@@ -68,18 +68,19 @@ class Dataset:
     findings: tuple[Finding, ...]
 
 
-def read(path: Path, now: int | None = None) -> Dataset:
+def read(path: Path, now: int | None = None, state: Path | None = None) -> Dataset:
     """The dataset in a directory.
 
     Args:
         path: a directory of ``events.parquet``, ``events.csv`` or a folder ``events`` of Parquet parts and, optionally,
-            of ``items`` and ``users`` likewise.
+            of ``items`` and ``users`` likewise; or a server's state directory.
         now: unix seconds; events after it are dropped. None: no event is in the future.
+        state: a server's state directory, whose events join those of ``path`` unless they have the id of one of them.
 
     Raises:
         TableError: the dataset cannot be used; names the first problem with its row and the fix.
     """
-    tables = directory.tables(path)
+    tables = directory.tables(path, state)
     rows = _Rows(*(column(tables.events) for column in COLUMNS))
     item_ids = tables.items.ids("item_id") if tables.items else None
     user_ids = tables.users.ids("user_id") if tables.users else None

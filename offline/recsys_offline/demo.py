@@ -8,8 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from recsys_offline import checks, dataset
 from recsys_offline.dataset import Dataset
 from recsys_offline.evaluate.table import table_lines
 from recsys_offline.jobs import evaluate_bundle, train_bundle
+from recsys_offline.server_process import running
 from recsys_offline.simulate import simulate
 
 SHOP = (6_000, 800, 120, 7)  # users, items, days, seed
@@ -53,10 +52,11 @@ def run(path: Path | None, *, stop: bool) -> int:
         if until:
             _title("Evaluation on what came after")
             print("\n".join(_short(table_lines(evaluate_bundle(data, registry, bundle_id, None)))))
-        with _server(registry, root) as (address, line):
+        options = ("--registry", registry.root)
+        with running(options, root / "server.log", metrics="127.0.0.1:0") as server:
             _title("Answers over gRPC")
-            print(line)
-            _show(data, until, address)
+            print(server.line)
+            _show(data, until, server.address)
             if not stop:
                 print("\nserving on; Ctrl-C stops", flush=True)
                 _wait()
@@ -88,24 +88,6 @@ def _short(lines: list[str]) -> list[str]:
         if shown:
             kept.append(line)
     return kept
-
-
-@contextmanager
-def _server(registry: Registry, root: Path) -> Iterator[tuple[str, str]]:
-    """A running server: its address and the line that it prints when it serves."""
-    command = [sys.executable, "-m", "recsys_server", "--registry", str(registry.root)]
-    command += ["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]
-    with (root / "server.log").open("w+") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603 - our own
-        try:
-            line = process.stdout.readline().strip() if process.stdout else ""
-            if " on " not in line:
-                log.seek(0)
-                raise RecsysError(f"the server did not start: {log.read()[-500:]}")
-            yield line.split(" on ", 1)[1].split(",")[0], line
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
 
 
 def _show(data: Dataset, until: int | None, address: str) -> None:

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from recsys.errors import DataError
+from recsys.event_log import FILE
+from recsys_offline.log_tables import JoinedTable, LogTable
 from recsys_offline.tables import Table, TableError
 
 # What a directory may hold for us to replace it: all that we write ourselves.
@@ -31,18 +33,21 @@ class Tables:
         """A hash over names and bytes of all files, the same wherever the directory stands."""
         digest = hashlib.sha256()
         for table in (self.events, self.items, self.users):
-            for file in table.files if table else ():
-                digest.update(file.name.encode() + b"\0")
-                with file.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+            for part in table.content() if table else ():
+                digest.update(part)
         return digest.hexdigest()
 
 
-def tables(path: Path) -> Tables:
+def tables(path: Path, state: Path | None = None) -> Tables:
     """The tables of a dataset directory.
+
+    Args:
+        path: the directory; or a server's state directory, whose log then is the events.
+        state: a server's state directory, whose log goes on where the events end; None: none.
 
     Raises:
         TableError: there is no directory, or no events in it, or a file is damaged, or a table is there twice.
+        StateError: a log cannot be read.
     """
     if not path.is_dir():
         problem = "is a file, not a dataset directory" if path.exists() else "no such directory"
@@ -51,14 +56,21 @@ def tables(path: Path) -> Tables:
     if events is None:
         problem = "no events.parquet, events.csv or folder events of Parquet parts"
         raise TableError(str(path), problem, "make the dataset with recsys import")
+    if state is not None:
+        if not (state / FILE).exists():
+            raise TableError(str(state), f"no {FILE}", "give the directory of recsys-server --state")
+        events = JoinedTable(events, LogTable(state))
     return Tables(events, _table(path, "items"), _table(path, "users"))
 
 
 def _table(path: Path, name: str) -> Table | None:
-    found = [file for file in (path / f"{name}.parquet", path / f"{name}.csv", path / name) if file.exists()]
+    possible = [path / f"{name}.parquet", path / f"{name}.csv", path / name, path / f"{name}.db"]
+    found = [file for file in possible if file.exists()]
     if len(found) > 1:
         raise TableError(str(path), f"both {found[0].name} and {found[1].name}", "keep one of them")
-    return Table.at(found[0]) if found else None
+    if not found:
+        return None
+    return LogTable(path) if found[0].name == FILE else Table.at(found[0])
 
 
 @contextmanager

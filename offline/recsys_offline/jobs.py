@@ -21,8 +21,10 @@ from recsys_offline.train.publish import publish
 from recsys_offline.train.steps import Steps
 
 
-def train_bundle(path: Path, registry: Registry, until: int | None, parameters: Config) -> str:
-    """Train on a dataset and publish the bundle; returns its id.
+def train_bundle(
+    path: Path, registry: Registry, until: int | None, parameters: Config, state: Path | None = None
+) -> str:
+    """Train on a dataset, and on what a server's state directory holds, and publish the bundle; returns its id.
 
     Raises:
         DataError: the dataset cannot be used, or ``until`` (unix seconds) lies in the future.
@@ -33,7 +35,7 @@ def train_bundle(path: Path, registry: Registry, until: int | None, parameters: 
     steps = Steps(training.n_steps(parameters) + 2)
     try:
         with steps("Read the dataset"):
-            data = dataset.read(path, now=int(time.time()))
+            data = dataset.read(path, int(time.time()), state)
         for finding in data.findings:
             print(finding.line(), file=sys.stderr)
         trained = training.train(data, until, parameters, steps)

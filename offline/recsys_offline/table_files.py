@@ -1,8 +1,9 @@
-"""CSV, Excel and Parquet files, opened as arrow datasets."""
+"""CSV, Excel and Parquet files, opened as arrow datasets, and tables written to them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet
+
+from recsys.errors import DataError
 
 
 def open_files(files: Sequence[Path], encoding: str) -> pa.dataset.Dataset:
@@ -39,6 +42,26 @@ def read_dictionary(file: Path, name: str) -> Any:
         return pa.chunked_array([pa.nulls(metadata.num_rows)])
     with pa.parquet.ParquetFile(file, read_dictionary=[name]) as parquet:
         return parquet.read(columns=[name])[name]
+
+
+@contextmanager
+def writer(out: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """Writes tables to a .parquet or .csv file that is there when it is complete, and not before.
+
+    Raises:
+        DataError: its name ends otherwise.
+    """
+    kinds = {".parquet": pa.parquet.ParquetWriter, ".csv": pa.csv.CSVWriter}
+    if out.suffix not in kinds:
+        raise DataError(f"{out}: give a name that ends in .parquet or .csv")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = out.with_name(f".{out.name}.new")
+    try:
+        with kinds[out.suffix](fresh, schema) as opened:
+            yield opened.write_table
+        fresh.replace(out)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -33,6 +34,8 @@ UNIX_UNITS = (
 )
 # Seconds start in 1973: a smaller number is a day, a week or a year, not a unix time.
 MIN_UNIX_TIME = 1e8
+TEXT_FILES = {".csv", ".xlsx", ".xls"}
+"""Have no types: every column is read as text."""
 
 
 class TableError(DataError):
@@ -102,6 +105,13 @@ class Table:
         rows: int = self._data.count_rows()
         return rows
 
+    def content(self) -> Iterator[bytes]:
+        """Bytes that change when names or bytes of its files do: what is hashed."""
+        for file in self.files:
+            yield file.name.encode() + b"\0"
+            with file.open("rb") as stream:
+                yield hashlib.file_digest(stream, "sha256").digest()
+
     def where(self, row: int) -> str:
         """The place of a row (from 0) in words: ``events/part-2.parquet row 17``, rows counted from 1."""
         if len(self.files) == 1:
@@ -136,6 +146,21 @@ class Table:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise self._unreadable(name, error) from error
         return pc.cast(column, column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+    def kind(self, name: str) -> pa.DataType:
+        """The arrow type of a column's values; where a file has nothing but texts, of what all of them spell."""
+        kind = self._data.schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            return kind.value_type
+        if not _is_text(kind) or self.files[0].suffix.lower() not in TEXT_FILES:
+            return kind
+        column = pc.utf8_trim_whitespace(self.column(name))
+        if pc.all(pc.match_substring_regex(column, "^(?i:true|false)$")).as_py():
+            return pa.bool_()
+        try:
+            return pc.cast(column, pa.float64()).type
+        except pa.ArrowException:
+            return kind
 
     def ids(self, name: str) -> Ids:
         """A column of ids, text or whole numbers; an empty text is a missing id.

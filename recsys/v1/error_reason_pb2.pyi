@@ -14,6 +14,8 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_OVERLOADED: _ClassVar[ErrorReason]
     ERROR_REASON_DEADLINE_EXCEEDED: _ClassVar[ErrorReason]
     ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
+    ERROR_REASON_NO_STATE: _ClassVar[ErrorReason]
+    ERROR_REASON_STORAGE: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_REQUEST: ErrorReason
 ERROR_REASON_MALFORMED_MESSAGE: ErrorReason
@@ -22,3 +24,5 @@ ERROR_REASON_DRAINING: ErrorReason
 ERROR_REASON_OVERLOADED: ErrorReason
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason
 ERROR_REASON_INTERNAL: ErrorReason
+ERROR_REASON_NO_STATE: ErrorReason
+ERROR_REASON_STORAGE: ErrorReason

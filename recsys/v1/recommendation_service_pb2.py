@@ -23,29 +23,47 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from recsys.v1 import event_pb2 as recsys_dot_v1_dot_event__pb2
+from recsys.v1 import rules_pb2 as recsys_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&recsys/v1/recommendation_service.proto\x12\trecsys.v1\x1a\x1egoogle/protobuf/duration.proto\"\x84\x02\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nslate_size\x18\x02 \x01(\x05\x12\x11\n\tplacement\x18\x03 \x01(\t\x12\x15\n\rseed_item_ids\x18\x04 \x03(\t\x12\x18\n\x10\x65xclude_item_ids\x18\x07 \x03(\t\x12\x30\n\x0e\x65xclude_policy\x18\x08 \x01(\x0e\x32\x18.recsys.v1.ExcludePolicy\x12\x37\n\x11variant_overrides\x18\x0c \x03(\x0b\x32\x1c.recsys.v1.ExperimentVariantJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07J\x04\x08\t\x10\nJ\x04\x08\n\x10\x0bJ\x04\x08\x0b\x10\x0c\"\x8c\x02\n\x11RecommendResponse\x12\x19\n\x11recommendation_id\x18\x01 \x01(\t\x12)\n\x05items\x18\x02 \x03(\x0b\x32\x1a.recsys.v1.RecommendedItem\x12\x11\n\tbundle_id\x18\x03 \x01(\t\x12\x31\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x1c.recsys.v1.ExperimentVariant\x12*\n\x0bserved_from\x18\x05 \x01(\x0e\x32\x15.recsys.v1.ServedFrom\x12\x10\n\x08\x64\x65graded\x18\x06 \x03(\t\x12-\n\rstage_timings\x18\x07 \x03(\x0b\x32\x16.recsys.v1.StageTiming\"V\n\x0fRecommendedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x0f\n\x07sources\x18\x04 \x03(\tJ\x04\x08\x05\x10\x06\"8\n\x11\x45xperimentVariant\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\"I\n\x0bStageTiming\x12\r\n\x05stage\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*\x7f\n\rExcludePolicy\x12\x1e\n\x1a\x45XCLUDE_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45XCLUDE_POLICY_NONE\x10\x01\x12\x1c\n\x18\x45XCLUDE_POLICY_PURCHASED\x10\x02\x12\x17\n\x13\x45XCLUDE_POLICY_SEEN\x10\x03*\x95\x01\n\nServedFrom\x12\x1b\n\x17SERVED_FROM_UNSPECIFIED\x10\x00\x12\x15\n\x11SERVED_FROM_MODEL\x10\x01\x12\x1a\n\x16SERVED_FROM_USER_CACHE\x10\x02\x12\x1d\n\x19SERVED_FROM_POPULAR_CACHE\x10\x03\x12\x18\n\x14SERVED_FROM_FALLBACK\x10\x04\x32_\n\x15RecommendationService\x12\x46\n\tRecommend\x12\x1b.recsys.v1.RecommendRequest\x1a\x1c.recsys.v1.RecommendResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&recsys/v1/recommendation_service.proto\x12\trecsys.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x15recsys/v1/event.proto\x1a\x15recsys/v1/rules.proto\"\xca\x03\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nslate_size\x18\x02 \x01(\x05\x12\x11\n\tplacement\x18\x03 \x01(\t\x12\x15\n\rseed_item_ids\x18\x04 \x03(\t\x12\'\n\rrecent_events\x18\x05 \x03(\x0b\x32\x10.recsys.v1.Event\x12$\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x14.recsys.v1.Condition\x12\x18\n\x10\x65xclude_item_ids\x18\x07 \x03(\t\x12\x30\n\x0e\x65xclude_policy\x18\x08 \x01(\x0e\x32\x18.recsys.v1.ExcludePolicy\x12 \n\x06\x62oosts\x18\t \x03(\x0b\x32\x10.recsys.v1.Boost\x12\x16\n\tdiversity\x18\n \x01(\x02H\x00\x88\x01\x01\x12\x0f\n\x07\x65xplain\x18\x0b \x01(\x08\x12\x37\n\x11variant_overrides\x18\x0c \x03(\x0b\x32\x1c.recsys.v1.ExperimentVariant\x12\x1c\n\x04pins\x18\r \x03(\x0b\x32\x0e.recsys.v1.Pin\x12\x1c\n\x04\x63\x61ps\x18\x0e \x03(\x0b\x32\x0e.recsys.v1.CapB\x0c\n\n_diversity\"\x8c\x02\n\x11RecommendResponse\x12\x19\n\x11recommendation_id\x18\x01 \x01(\t\x12)\n\x05items\x18\x02 \x03(\x0b\x32\x1a.recsys.v1.RecommendedItem\x12\x11\n\tbundle_id\x18\x03 \x01(\t\x12\x31\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x1c.recsys.v1.ExperimentVariant\x12*\n\x0bserved_from\x18\x05 \x01(\x0e\x32\x15.recsys.v1.ServedFrom\x12\x10\n\x08\x64\x65graded\x18\x06 \x03(\t\x12-\n\rstage_timings\x18\x07 \x03(\x0b\x32\x16.recsys.v1.StageTiming\"\x9c\x01\n\x0fRecommendedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x0f\n\x07sources\x18\x04 \x03(\t\x12\"\n\x07reasons\x18\x05 \x03(\x0b\x32\x11.recsys.v1.Reason\x12\x17\n\npropensity\x18\x06 \x01(\x02H\x00\x88\x01\x01\x42\r\n\x0b_propensity\"\x91\x01\n\x06Reason\x12%\n\x04rule\x18\x01 \x01(\x0b\x32\x15.recsys.v1.RuleReasonH\x00\x12+\n\x07history\x18\x02 \x01(\x0b\x32\x18.recsys.v1.HistoryReasonH\x00\x12+\n\x07\x66\x65\x61ture\x18\x03 \x01(\x0b\x32\x18.recsys.v1.FeatureReasonH\x00\x42\x06\n\x04kind\"*\n\nRuleReason\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\t\"6\n\rHistoryReason\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontribution\x18\x02 \x01(\x02\"Q\n\rFeatureReason\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x02\x42\x08\n\x06_value\"8\n\x11\x45xperimentVariant\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\"I\n\x0bStageTiming\x12\r\n\x05stage\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"{\n\x13SimilarItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x12\n\nslate_size\x18\x02 \x01(\x05\x12$\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x14.recsys.v1.Condition\x12\x18\n\x10\x65xclude_item_ids\x18\x04 \x03(\t\"\x8f\x02\n\x14SimilarItemsResponse\x12\x19\n\x11recommendation_id\x18\x01 \x01(\t\x12)\n\x05items\x18\x02 \x03(\x0b\x32\x1a.recsys.v1.RecommendedItem\x12\x11\n\tbundle_id\x18\x03 \x01(\t\x12\x31\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x1c.recsys.v1.ExperimentVariant\x12*\n\x0bserved_from\x18\x05 \x01(\x0e\x32\x15.recsys.v1.ServedFrom\x12\x10\n\x08\x64\x65graded\x18\x06 \x03(\t\x12-\n\rstage_timings\x18\x07 \x03(\x0b\x32\x16.recsys.v1.StageTiming\"5\n\x10RankItemsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\"\x8c\x02\n\x11RankItemsResponse\x12\x19\n\x11recommendation_id\x18\x01 \x01(\t\x12)\n\x05items\x18\x02 \x03(\x0b\x32\x1a.recsys.v1.RecommendedItem\x12\x11\n\tbundle_id\x18\x03 \x01(\t\x12\x31\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x1c.recsys.v1.ExperimentVariant\x12*\n\x0bserved_from\x18\x05 \x01(\x0e\x32\x15.recsys.v1.ServedFrom\x12\x10\n\x08\x64\x65graded\x18\x06 \x03(\t\x12-\n\rstage_timings\x18\x07 \x03(\x0b\x32\x16.recsys.v1.StageTiming*\x7f\n\rExcludePolicy\x12\x1e\n\x1a\x45XCLUDE_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45XCLUDE_POLICY_NONE\x10\x01\x12\x1c\n\x18\x45XCLUDE_POLICY_PURCHASED\x10\x02\x12\x17\n\x13\x45XCLUDE_POLICY_SEEN\x10\x03*\x95\x01\n\nServedFrom\x12\x1b\n\x17SERVED_FROM_UNSPECIFIED\x10\x00\x12\x15\n\x11SERVED_FROM_MODEL\x10\x01\x12\x1a\n\x16SERVED_FROM_USER_CACHE\x10\x02\x12\x1d\n\x19SERVED_FROM_POPULAR_CACHE\x10\x03\x12\x18\n\x14SERVED_FROM_FALLBACK\x10\x04\x32\xf8\x01\n\x15RecommendationService\x12\x46\n\tRecommend\x12\x1b.recsys.v1.RecommendRequest\x1a\x1c.recsys.v1.RecommendResponse\x12O\n\x0cSimilarItems\x12\x1e.recsys.v1.SimilarItemsRequest\x1a\x1f.recsys.v1.SimilarItemsResponse\x12\x46\n\tRankItems\x12\x1b.recsys.v1.RankItemsRequest\x1a\x1c.recsys.v1.RankItemsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recsys.v1.recommendation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXCLUDEPOLICY']._serialized_start=840
-  _globals['_EXCLUDEPOLICY']._serialized_end=967
-  _globals['_SERVEDFROM']._serialized_start=970
-  _globals['_SERVEDFROM']._serialized_end=1119
-  _globals['_RECOMMENDREQUEST']._serialized_start=86
-  _globals['_RECOMMENDREQUEST']._serialized_end=346
-  _globals['_RECOMMENDRESPONSE']._serialized_start=349
-  _globals['_RECOMMENDRESPONSE']._serialized_end=617
-  _globals['_RECOMMENDEDITEM']._serialized_start=619
-  _globals['_RECOMMENDEDITEM']._serialized_end=705
-  _globals['_EXPERIMENTVARIANT']._serialized_start=707
-  _globals['_EXPERIMENTVARIANT']._serialized_end=763
-  _globals['_STAGETIMING']._serialized_start=765
-  _globals['_STAGETIMING']._serialized_end=838
-  _globals['_RECOMMENDATIONSERVICE']._serialized_start=1121
-  _globals['_RECOMMENDATIONSERVICE']._serialized_end=1216
+  _globals['_EXCLUDEPOLICY']._serialized_start=2211
+  _globals['_EXCLUDEPOLICY']._serialized_end=2338
+  _globals['_SERVEDFROM']._serialized_start=2341
+  _globals['_SERVEDFROM']._serialized_end=2490
+  _globals['_RECOMMENDREQUEST']._serialized_start=132
+  _globals['_RECOMMENDREQUEST']._serialized_end=590
+  _globals['_RECOMMENDRESPONSE']._serialized_start=593
+  _globals['_RECOMMENDRESPONSE']._serialized_end=861
+  _globals['_RECOMMENDEDITEM']._serialized_start=864
+  _globals['_RECOMMENDEDITEM']._serialized_end=1020
+  _globals['_REASON']._serialized_start=1023
+  _globals['_REASON']._serialized_end=1168
+  _globals['_RULEREASON']._serialized_start=1170
+  _globals['_RULEREASON']._serialized_end=1212
+  _globals['_HISTORYREASON']._serialized_start=1214
+  _globals['_HISTORYREASON']._serialized_end=1268
+  _globals['_FEATUREREASON']._serialized_start=1270
+  _globals['_FEATUREREASON']._serialized_end=1351
+  _globals['_EXPERIMENTVARIANT']._serialized_start=1353
+  _globals['_EXPERIMENTVARIANT']._serialized_end=1409
+  _globals['_STAGETIMING']._serialized_start=1411
+  _globals['_STAGETIMING']._serialized_end=1484
+  _globals['_SIMILARITEMSREQUEST']._serialized_start=1486
+  _globals['_SIMILARITEMSREQUEST']._serialized_end=1609
+  _globals['_SIMILARITEMSRESPONSE']._serialized_start=1612
+  _globals['_SIMILARITEMSRESPONSE']._serialized_end=1883
+  _globals['_RANKITEMSREQUEST']._serialized_start=1885
+  _globals['_RANKITEMSREQUEST']._serialized_end=1938
+  _globals['_RANKITEMSRESPONSE']._serialized_start=1941
+  _globals['_RANKITEMSRESPONSE']._serialized_end=2209
+  _globals['_RECOMMENDATIONSERVICE']._serialized_start=2493
+  _globals['_RECOMMENDATIONSERVICE']._serialized_end=2741
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,16 @@ class RecommendationServiceStub:
                 request_serializer=recsys_dot_v1_dot_recommendation__service__pb2.RecommendRequest.SerializeToString,
                 response_deserializer=recsys_dot_v1_dot_recommendation__service__pb2.RecommendResponse.FromString,
                 _registered_method=True)
+        self.SimilarItems = channel.unary_unary(
+                '/recsys.v1.RecommendationService/SimilarItems',
+                request_serializer=recsys_dot_v1_dot_recommendation__service__pb2.SimilarItemsRequest.SerializeToString,
+                response_deserializer=recsys_dot_v1_dot_recommendation__service__pb2.SimilarItemsResponse.FromString,
+                _registered_method=True)
+        self.RankItems = channel.unary_unary(
+                '/recsys.v1.RecommendationService/RankItems',
+                request_serializer=recsys_dot_v1_dot_recommendation__service__pb2.RankItemsRequest.SerializeToString,
+                response_deserializer=recsys_dot_v1_dot_recommendation__service__pb2.RankItemsResponse.FromString,
+                _registered_method=True)
 
 
 class RecommendationServiceServicer:
@@ -54,6 +64,21 @@ class RecommendationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SimilarItems(self, request, context):
+        """SimilarItems returns items like some items, for a page about those; nothing of who asks comes into it. A new item is
+        compared by its attributes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RankItems(self, request, context):
+        """RankItems orders the caller's own candidates for a user. Every known item comes back, once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommendationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +86,16 @@ def add_RecommendationServiceServicer_to_server(servicer, server):
                     servicer.Recommend,
                     request_deserializer=recsys_dot_v1_dot_recommendation__service__pb2.RecommendRequest.FromString,
                     response_serializer=recsys_dot_v1_dot_recommendation__service__pb2.RecommendResponse.SerializeToString,
+            ),
+            'SimilarItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimilarItems,
+                    request_deserializer=recsys_dot_v1_dot_recommendation__service__pb2.SimilarItemsRequest.FromString,
+                    response_serializer=recsys_dot_v1_dot_recommendation__service__pb2.SimilarItemsResponse.SerializeToString,
+            ),
+            'RankItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.RankItems,
+                    request_deserializer=recsys_dot_v1_dot_recommendation__service__pb2.RankItemsRequest.FromString,
+                    response_serializer=recsys_dot_v1_dot_recommendation__service__pb2.RankItemsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +126,60 @@ class RecommendationService:
             '/recsys.v1.RecommendationService/Recommend',
             recsys_dot_v1_dot_recommendation__service__pb2.RecommendRequest.SerializeToString,
             recsys_dot_v1_dot_recommendation__service__pb2.RecommendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimilarItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recsys.v1.RecommendationService/SimilarItems',
+            recsys_dot_v1_dot_recommendation__service__pb2.SimilarItemsRequest.SerializeToString,
+            recsys_dot_v1_dot_recommendation__service__pb2.SimilarItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RankItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/recsys.v1.RecommendationService/RankItems',
+            recsys_dot_v1_dot_recommendation__service__pb2.RankItemsRequest.SerializeToString,
+            recsys_dot_v1_dot_recommendation__service__pb2.RankItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -15,8 +15,9 @@ from grpc_reflection.v1alpha import reflection
 
 from recsys.recommender import Recommender
 from recsys.registry import Registry
-from recsys.v1 import experiment_service_pb2, recommendation_service_pb2
+from recsys.v1 import catalog_service_pb2, event_service_pb2, experiment_service_pb2, recommendation_service_pb2
 from recsys_server import models
+from recsys_server.catalogue import Catalogue
 from recsys_server.engine import Engine
 from recsys_server.errors import AddressError
 from recsys_server.experiments_file import ExperimentsFile
@@ -25,11 +26,14 @@ from recsys_server.interceptors import Gate
 from recsys_server.models import Load, Models
 from recsys_server.settings import Settings
 from recsys_server.slates import Slates
+from recsys_server.state import State
 from recsys_server.telemetry import Telemetry
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 RECOMMENDATION = recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name
 EXPERIMENT = experiment_service_pb2.DESCRIPTOR.services_by_name["ExperimentService"].full_name
+EVENTS = event_service_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
+CATALOG = catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 _OPTIONS = (
@@ -46,9 +50,11 @@ class App:
         address: where it listens, once started.
         metrics_address: where Prometheus reads, once started.
         models: the bundle that serves.
+        state: what is known of users; None without a state directory.
 
     Raises:
         ConfigError: the experiments file cannot be used.
+        StateError: the state directory cannot be used.
     """
 
     def __init__(self, settings: Settings, registry: Registry, load: Load = models.load) -> None:
@@ -60,12 +66,18 @@ class App:
         self._experiments = ExperimentsFile(
             Path(section.experiments) if section.experiments else None, telemetry.experiments_refused
         )
-        self.models = Models(registry, swapped=self._swapped, refused=telemetry.bundle_refused, load=load)
+        self._load = load
+        self.models = Models(registry, swapped=self._swapped, refused=telemetry.bundle_refused, load=self._loaded)
+        self._catalogue = Catalogue(section.state, section.max_waiting) if section.state else None
+        self.state = self._open_state(settings)
         self._handlers = Handlers(
             config=settings,
-            recommender=self.models.current,
+            recommender=self._current,
+            catalogue=self._catalogue,
             experiments=self._experiments.current,
             slates=Slates(self._engine, settings.cache, section.deadline_seconds, telemetry, time.monotonic),
+            engine=self._engine,
+            state=self.state,
             telemetry=telemetry,
             clock=time.time,
         )
@@ -92,6 +104,8 @@ class App:
             asyncio.create_task(self.models.watch(section.reload_seconds)),
             asyncio.create_task(self._experiments.watch(section.reload_seconds)),
         ]
+        if self.state is not None:
+            self._watching.append(asyncio.create_task(self.state.watch()))
 
     async def drain(self) -> None:
         """Take no new calls, finish those inside, and stop."""
@@ -103,15 +117,39 @@ class App:
         stopping = asyncio.create_task(self._server.stop(seconds + 1))
         await self._gate.drain(seconds)
         await self._engine.close()
+        if self.state is not None:
+            await self.state.close()
+        if self._catalogue is not None:
+            await self._catalogue.close()
         await self._server.stop(0.1)  # health watches never end by themselves
         await stopping
 
+    async def _loaded(self, path: Path) -> Recommender:
+        """The recommender of a bundle, with all that is known of its items since, so that no request waits for that."""
+        recommender = await self._load(path)
+        if self._catalogue is not None:
+            await self._catalogue.prepare(recommender)
+        return recommender
+
+    def _current(self) -> Recommender:
+        """The recommender that serves, with the shop's latest word on its items."""
+        loaded = self.models.current()
+        return loaded if self._catalogue is None else self._catalogue.current(loaded)
+
+    def _open_state(self, settings: Settings) -> State | None:
+        section = self._server_settings
+        if section.state is None:
+            return None
+        return State(section.state, settings.state, section.max_waiting, self.telemetry.exposures_dropped, time.time)
+
     async def _swapped(self, recommender: Recommender) -> None:
         self.telemetry.bundle(recommender)
+        if self._catalogue is not None:
+            self._catalogue.keep(recommender)
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for service in ("", RECOMMENDATION, EXPERIMENT):
+        for service in ("", RECOMMENDATION, EXPERIMENT, EVENTS, CATALOG):
             await self._health.set(service, status)
 
     def _grpc_server(self) -> grpc.aio.Server:
@@ -120,15 +158,32 @@ class App:
         server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(
-                    RECOMMENDATION, {"Recommend": gate.method("Recommend", handlers.recommend)}
+                    RECOMMENDATION,
+                    {
+                        "Recommend": gate.method("Recommend", handlers.recommend),
+                        "SimilarItems": gate.method("SimilarItems", handlers.similar_items),
+                        "RankItems": gate.method("RankItems", handlers.rank_items),
+                    },
                 ),
                 grpc.method_handlers_generic_handler(
                     EXPERIMENT, {"AssignVariants": gate.method("AssignVariants", handlers.assign_variants)}
                 ),
+                grpc.method_handlers_generic_handler(
+                    EVENTS, {"RecordEvents": gate.method("RecordEvents", handlers.record_events)}
+                ),
+                grpc.method_handlers_generic_handler(
+                    CATALOG,
+                    {
+                        "UpsertItems": gate.method("UpsertItems", handlers.upsert_items),
+                        "DeleteItems": gate.method("DeleteItems", handlers.delete_items),
+                    },
+                ),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((RECOMMENDATION, EXPERIMENT, HEALTH, reflection.SERVICE_NAME), server)
+        reflection.enable_server_reflection(
+            (RECOMMENDATION, EXPERIMENT, EVENTS, CATALOG, HEALTH, reflection.SERVICE_NAME), server
+        )
         return server
 
     def _listen(self, text: str) -> str:

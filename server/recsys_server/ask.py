@@ -25,12 +25,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     with grpc.insecure_channel(options.address) as channel:
         try:
-            for response in _assignments(channel, options) if options.assign else _slates(channel, options):
+            for response in _responses(channel, options):
                 print(_json(response), flush=True)
         except grpc.RpcError as error:
             print(f"ask: {options.address}: {error.code().name}: {error.details()}", file=sys.stderr)
             return 1
     return 0
+
+
+def _responses(channel: grpc.Channel, options: argparse.Namespace) -> Iterator[Message]:
+    if options.assign:
+        return _assignments(channel, options)
+    if options.similar:
+        return _similar(channel, options)
+    return _ranked(channel, options) if options.rank else _slates(channel, options)
+
+
+def _similar(channel: grpc.Channel, options: argparse.Namespace) -> Iterator[Message]:
+    request = recommendation_service_pb2.SimilarItemsRequest(
+        item_ids=options.similar, slate_size=options.slate_size, exclude_item_ids=options.exclude
+    )
+    yield recommendation_service_pb2_grpc.RecommendationServiceStub(channel).SimilarItems(
+        request, timeout=options.timeout
+    )
+
+
+def _ranked(channel: grpc.Channel, options: argparse.Namespace) -> Iterator[Message]:
+    stub = recommendation_service_pb2_grpc.RecommendationServiceStub(channel)
+    for user_id in options.users or [""]:
+        request = recommendation_service_pb2.RankItemsRequest(user_id=user_id, item_ids=options.rank)
+        yield stub.RankItems(request, timeout=options.timeout)
 
 
 def _slates(channel: grpc.Channel, options: argparse.Namespace) -> Iterator[Message]:
@@ -42,6 +66,7 @@ def _slates(channel: grpc.Channel, options: argparse.Namespace) -> Iterator[Mess
             placement=options.placement,
             seed_item_ids=options.seed,
             exclude_item_ids=options.exclude,
+            explain=options.explain,
             exclude_policy=f"EXCLUDE_POLICY_{(options.exclude_policy or 'unspecified').upper()}",
         )
         yield stub.Recommend(request, timeout=options.timeout)
@@ -73,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", action="append", default=[], metavar="ITEM", help="an item in view; repeatable")
     parser.add_argument("--exclude", action="append", default=[], metavar="ITEM", help="repeatable")
     parser.add_argument("--exclude-policy", choices=_POLICIES, help="default: the placement's")
+    parser.add_argument("--explain", action="store_true", help="with the reasons for each item's place")
+    parser.add_argument("--similar", nargs="+", metavar="ITEM", help="ask for items like these instead of slates")
+    parser.add_argument("--rank", nargs="+", metavar="ITEM", help="ask for the users' order of these instead of slates")
     parser.add_argument("--assign", action="store_true", help="ask for the users' variants instead of slates")
     parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS")
     return parser

@@ -10,16 +10,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from recsys.recommender import Recommender
+from recsys.rules import Rules
 from recsys.types import Query, ServingParameters, Slate
 from recsys_server.codec import Assignments
 
 Clock = Callable[[], float]
 
 POPULAR_DEPTH = 1_000  # the largest slate, and as many exclusions
+MOST_POPULAR = 256  # ways to serve that are kept; each is some 100 KB
 MAX_KEPT_BYTES = 4_096  # of one user's slate, which bounds the memory of all; 100 items or so
 
 _log = logging.getLogger(__name__)
-_PopularKey = tuple[str, ServingParameters]
+_PopularKey = tuple[str, int, ServingParameters, Rules, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +46,23 @@ class PopularCache:
         self._kept: dict[_PopularKey, _Popular] = {}
         self._computing: dict[_PopularKey, asyncio.Task[Slate]] = {}
 
-    def fresh(self, recommender: Recommender, parameters: ServingParameters) -> Slate | None:
+    def fresh(self, recommender: Recommender, query: Query) -> Slate | None:
         """The slate that is kept, if it is still good."""
-        kept = self._kept.get((recommender.bundle_id, parameters))
+        kept = self._kept.get(_popular_key(recommender, query))
         return kept.slate if kept and self._clock() < kept.expires else None
 
-    async def slate(self, recommender: Recommender, parameters: ServingParameters, now: int) -> Slate:
-        """The popular slate, POPULAR_DEPTH items long where the catalogue allows it.
+    async def slate(self, recommender: Recommender, query: Query) -> Slate:
+        """The popular slate by the parameters and rules of a query, as long as it may need.
 
         One that is past its time stands in while a new one cannot be computed.
         """
-        kept = self.fresh(recommender, parameters)
+        kept = self.fresh(recommender, query)
         if kept is not None:
             return kept
-        key = (recommender.bundle_id, parameters)
+        key = _popular_key(recommender, query)
         task = self._computing.get(key)
         if task is None:
-            task = asyncio.create_task(self._renew(recommender, key, now))
+            task = asyncio.create_task(self._renew(recommender, key, query.now))
             self._computing[key] = task
             task.add_done_callback(lambda done: self._computed(key, done))
         try:
@@ -71,8 +73,10 @@ class PopularCache:
             return self._kept[key].slate
 
     async def _renew(self, recommender: Recommender, key: _PopularKey, now: int) -> Slate:
-        slate = await self._compute(recommender, Query("", POPULAR_DEPTH, now, parameters=key[1]))
-        self._kept = {other: kept for other, kept in self._kept.items() if other[0] == recommender.bundle_id}
+        slate = await self._compute(recommender, Query("", key[4], now, parameters=key[2], rules=key[3]))
+        self._kept = {other: kept for other, kept in self._kept.items() if other[:2] == key[:2]}
+        if len(self._kept) >= MOST_POPULAR:
+            del self._kept[min(self._kept, key=lambda other: self._kept[other].expires)]
         self._kept[key] = _Popular(slate, self._clock() + self._seconds)
         return slate
 
@@ -82,15 +86,34 @@ class PopularCache:
             _log.warning("no new popular slate of bundle %s: %s", key[0], task.exception())
 
 
-UserKey = tuple[str, Assignments, ServingParameters, str, int, bytes]
+def popular_depth(query: Query) -> int:
+    """How long the popular slate is that a query's is cut from; where rules move items, its own length decides."""
+    return POPULAR_DEPTH if query.rules == Rules(query.rules.condition) else query.slate_size
 
 
-def user_key(bundle_id: str, assignments: Assignments, query: Query) -> UserKey:
+def _popular_key(recommender: Recommender, query: Query) -> _PopularKey:
+    return recommender.bundle_id, recommender.catalogue_version, query.parameters, query.rules, popular_depth(query)
+
+
+UserKey = tuple[str, int, Assignments, ServingParameters, Rules, str, int, bytes, int]
+
+
+def user_key(recommender: Recommender, assignments: Assignments, query: Query) -> UserKey:
     """All that a personal slate depends on, but the time."""
     # Hashed, because thousands of item ids in each of many keys would outweigh the slates. NUL is in no id.
     ids = "\0".join((*query.seed_item_ids, "", *query.exclude_item_ids))
     digest = hashlib.blake2b(ids.encode(), digest_size=16).digest()
-    return bundle_id, assignments, query.parameters, query.user_id, query.slate_size, digest
+    return (
+        recommender.bundle_id,
+        recommender.catalogue_version,
+        assignments,
+        query.parameters,
+        query.rules,
+        query.user_id,
+        query.slate_size,
+        digest,
+        hash((query.live_events, query.shown)),
+    )
 
 
 class UserCache:

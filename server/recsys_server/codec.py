@@ -1,19 +1,32 @@
-"""Wire messages to the domain's values and back. Every limit of the proto files is checked here, once."""
+"""Recommend on the wire: a request to the domain's values, and a slate to its response."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TypeVar
-
-from google.protobuf.message import DecodeError, Message
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from recsys.config import Config
-from recsys.experiments import Assignment, Experiments
-from recsys.types import ExcludePolicy, Query, ServedFrom, Slate
-from recsys.v1 import experiment_service_pb2, recommendation_service_pb2
+from recsys.experiments import Experiments
+from recsys.exposure_log import Exposure
+from recsys.rules import Rules
+from recsys.types import (
+    ExcludePolicy,
+    FeatureReason,
+    HistoryReason,
+    Query,
+    Reason,
+    RuleReason,
+    ServedFrom,
+    Slate,
+    SlateItem,
+)
+from recsys.v1 import recommendation_service_pb2
 from recsys.vocabulary import MAX_ID_BYTES
-from recsys_server.errors import InvalidRequestError, MalformedMessageError, Violation
+from recsys_server import codec_rules
+from recsys_server.codec_events import recent_events
+from recsys_server.errors import Violation
+from recsys_server.wire import parsed, refuse, too_long, too_many
 
 Assignments = tuple[tuple[str, str], ...]  # (experiment, variant)
 
@@ -24,8 +37,8 @@ MAX_OVERRIDES = 16
 MAX_PLACEMENT_BYTES = 64
 MAX_NAME_LENGTH = 64
 MAX_DESCRIPTION_LENGTH = 100  # with 16 overrides, more would outgrow the trailers
-MAX_EXPERIMENTS = 100
-MAX_ATTRIBUTES = 100
+MAX_RECENT_EVENTS = 100
+DEFAULT_PLACEMENT = "default"
 
 _POLICIES = {
     recommendation_service_pb2.EXCLUDE_POLICY_NONE: ExcludePolicy.NONE,
@@ -38,13 +51,25 @@ _SERVED_FROM = {
     ServedFrom.POPULAR_CACHE: recommendation_service_pb2.SERVED_FROM_POPULAR_CACHE,
     ServedFrom.FALLBACK: recommendation_service_pb2.SERVED_FROM_FALLBACK,
 }
-M = TypeVar("M", bound=Message)
 
 
-def query(data: bytes, config: Config, experiments: Experiments, now: int) -> tuple[Query, Assignments]:
-    """The query of a RecommendRequest, and the variants that shape it.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a RecommendRequest asks.
 
-    The request wins over the variants, and these over the placement.
+    Attributes:
+        query: with the events and rules of the request.
+        assignments: the variants that shape it.
+        placement: where the slate will stand.
+    """
+
+    query: Query
+    assignments: Assignments
+    placement: str
+
+
+def request(data: bytes, config: Config, experiments: Experiments, now: int) -> Request:
+    """The request in some bytes. It wins over the variants, and these over the placement.
 
     Args:
         now: unix seconds.
@@ -53,43 +78,31 @@ def query(data: bytes, config: Config, experiments: Experiments, now: int) -> tu
         MalformedMessageError: data is not such a message.
         InvalidRequestError: names every field outside its limits.
     """
-    request = _parsed(recommendation_service_pb2.RecommendRequest, data)
-    overrides = {override.experiment: override.variant for override in request.variant_overrides}
-    _refuse((*_query_violations(request), *_override_violations(request, experiments)))
-    parameters, assignments = experiments.serving(request.user_id, now, config.serving(request.placement), overrides)
-    if request.exclude_policy:
-        parameters = replace(parameters, exclude_policy=_POLICIES[request.exclude_policy])
-    return (
-        Query(
-            user_id=request.user_id,
-            slate_size=min(request.slate_size or config.placement(request.placement).slate_size, MAX_SLATE_SIZE),
-            now=now,
-            seed_item_ids=_possible(request.seed_item_ids),
-            exclude_item_ids=_possible(request.exclude_item_ids),
-            parameters=parameters,
-        ),
-        assignments,
+    wire = parsed(recommendation_service_pb2.RecommendRequest, data)
+    overrides = {override.experiment: override.variant for override in wire.variant_overrides}
+    refuse((*_query_violations(wire), *_override_violations(wire, experiments), *codec_rules.rule_violations(wire)))
+    parameters, assignments = experiments.serving(wire.user_id, now, config.serving(wire.placement), overrides)
+    if wire.exclude_policy:
+        parameters = replace(parameters, exclude_policy=_POLICIES[wire.exclude_policy])
+    placement = config.placement(wire.placement)
+    query = Query(
+        user_id=wire.user_id,
+        slate_size=min(wire.slate_size or placement.slate_size, MAX_SLATE_SIZE),
+        now=now,
+        seed_item_ids=possible(wire.seed_item_ids),
+        exclude_item_ids=possible(wire.exclude_item_ids),
+        parameters=parameters,
+        live_events=recent_events(wire.recent_events, now),
+        rules=_rules(wire, placement.rules()),
+        explain=wire.explain,
     )
+    return Request(query, assignments, wire.placement or DEFAULT_PLACEMENT)
 
 
-def unit(data: bytes) -> tuple[str, Sequence[str], Mapping[str, str]]:
-    """The unit_id, experiments and attributes of an AssignVariantsRequest.
-
-    Raises:
-        MalformedMessageError: data is not such a message.
-        InvalidRequestError: names every field outside its limits.
-    """
-    request = _parsed(experiment_service_pb2.AssignVariantsRequest, data)
-    required = () if request.unit_id else (Violation("unit_id", "is required"),)
-    _refuse(
-        (
-            *required,
-            *_too_long("unit_id", request.unit_id, MAX_ID_BYTES),
-            *_too_many("experiments", len(request.experiments), MAX_EXPERIMENTS),
-            *_too_many("attributes", len(request.attributes), MAX_ATTRIBUTES),
-        )
-    )
-    return request.unit_id, request.experiments, request.attributes
+def _rules(wire: recommendation_service_pb2.RecommendRequest, placement: Rules) -> Rules:
+    """The rules of a placement with those of a request."""
+    rules = placement.joined_by(codec_rules.rules(wire))
+    return replace(rules, diversity=wire.diversity) if wire.HasField("diversity") else rules
 
 
 def slate(slate: Slate, bundle_id: str, assignments: Assignments) -> bytes:
@@ -104,15 +117,36 @@ def slate(slate: Slate, bundle_id: str, assignments: Assignments) -> bytes:
         wire.rank = rank
         wire.score = item.score
         wire.sources.extend(item.sources)
+        if item.propensity < 1:
+            wire.propensity = item.propensity
+        for reason in item.reasons:
+            _add_reason(wire, reason)
     return response.SerializeToString()
 
 
+def _add_reason(item: recommendation_service_pb2.RecommendedItem, reason: Reason) -> None:
+    wire = item.reasons.add()
+    match reason:
+        case RuleReason(name, effect):
+            wire.rule.name, wire.rule.effect = name, effect
+        case HistoryReason(item_id, contribution):
+            wire.history.item_id, wire.history.contribution = item_id, contribution
+        case FeatureReason(name, value, contribution):
+            wire.feature.name, wire.feature.contribution = name, contribution
+            if math.isfinite(value):
+                wire.feature.value = value
+
+
 def response(
-    recommendation_id: str, served_from: ServedFrom, stage_seconds: Mapping[str, float], slate: bytes
+    recommendation_id: str,
+    served_from: ServedFrom,
+    stage_seconds: Mapping[str, float],
+    slate: bytes,
+    degraded: Iterable[str] = (),
 ) -> bytes:
     """A whole RecommendResponse: what is of this request alone, then the slate; messages join by concatenation."""
     head = recommendation_service_pb2.RecommendResponse(
-        recommendation_id=recommendation_id, served_from=_SERVED_FROM[served_from]
+        recommendation_id=recommendation_id, served_from=_SERVED_FROM[served_from], degraded=degraded
     )
     for stage, seconds in stage_seconds.items():
         duration = head.stage_timings.add(stage=stage).duration
@@ -120,45 +154,37 @@ def response(
     return head.SerializeToString() + slate
 
 
-def assigned(assignments: Iterable[Assignment]) -> bytes:
-    """An AssignVariantsResponse."""
-    response = experiment_service_pb2.AssignVariantsResponse()
-    for assignment in assignments:
-        response.assignments.add(
-            experiment=assignment.experiment,
-            variant=assignment.variant,
-            bucket=assignment.bucket,
-            in_experiment=assignment.in_experiment,
-            reason=assignment.reason,
+def exposure(recommendation_id: str, asked: Request, slate: bytes) -> Exposure:
+    """What is recorded of a slate, encoded by :func:`slate`, that was served to a request."""
+    wire = recommendation_service_pb2.RecommendResponse.FromString(slate)
+    items = tuple(
+        SlateItem(
+            item.item_id,
+            item.score,
+            tuple(item.sources),
+            propensity=item.propensity if item.HasField("propensity") else 1.0,
         )
-    return response.SerializeToString()
+        for item in wire.items
+    )
+    query = asked.query
+    return Exposure(
+        recommendation_id, query.now, query.user_id, asked.placement, wire.bundle_id, asked.assignments, items
+    )
 
 
-def _parsed(message: type[M], data: bytes) -> M:
-    try:
-        return message.FromString(data)
-    except DecodeError as error:
-        name = message.DESCRIPTOR.full_name
-        raise MalformedMessageError(f"the bytes are not a {name}", {"message": name}) from error
-
-
-def _refuse(violations: tuple[Violation, ...]) -> None:
-    if violations:
-        raise InvalidRequestError(violations)
-
-
-def _possible(item_ids: Iterable[str]) -> tuple[str, ...]:
+def possible(item_ids: Iterable[str]) -> tuple[str, ...]:
     """Those that could be an item's; a huge one would make every id of its array as wide."""
     return tuple(item_id for item_id in item_ids if 0 < len(item_id) <= MAX_ID_BYTES and "\0" not in item_id)
 
 
 def _query_violations(request: recommendation_service_pb2.RecommendRequest) -> Iterator[Violation]:
-    yield from _too_long("user_id", request.user_id, MAX_ID_BYTES)
+    yield from too_long("user_id", request.user_id, MAX_ID_BYTES)
     if request.slate_size < 0:
         yield Violation("slate_size", f"must be 0 (the default) or more, not {request.slate_size}")
-    yield from _too_long("placement", request.placement, MAX_PLACEMENT_BYTES)
-    yield from _too_many("seed_item_ids", len(request.seed_item_ids), MAX_SEEDS)
-    yield from _too_many("exclude_item_ids", len(request.exclude_item_ids), MAX_EXCLUDES)
+    yield from too_long("placement", request.placement, MAX_PLACEMENT_BYTES)
+    yield from too_many("seed_item_ids", len(request.seed_item_ids), MAX_SEEDS)
+    yield from too_many("recent_events", len(request.recent_events), MAX_RECENT_EVENTS)
+    yield from too_many("exclude_item_ids", len(request.exclude_item_ids), MAX_EXCLUDES)
     if request.exclude_policy and request.exclude_policy not in _POLICIES:
         yield Violation("exclude_policy", f"has no value {request.exclude_policy}")
 
@@ -166,7 +192,7 @@ def _query_violations(request: recommendation_service_pb2.RecommendRequest) -> I
 def _override_violations(
     request: recommendation_service_pb2.RecommendRequest, experiments: Experiments
 ) -> Iterator[Violation]:
-    yield from _too_many("variant_overrides", len(request.variant_overrides), MAX_OVERRIDES)
+    yield from too_many("variant_overrides", len(request.variant_overrides), MAX_OVERRIDES)
     for index, override in enumerate(request.variant_overrides[:MAX_OVERRIDES]):
         field = f"variant_overrides[{index}]"
         if max(len(override.experiment), len(override.variant)) > MAX_NAME_LENGTH:
@@ -174,14 +200,3 @@ def _override_violations(
             continue
         for phrase in experiments.unknown_overrides({override.experiment: override.variant}).values():
             yield Violation(field, phrase[:MAX_DESCRIPTION_LENGTH])
-
-
-def _too_long(field: str, text: str, limit: int) -> Iterator[Violation]:
-    size = len(text.encode())
-    if size > limit:
-        yield Violation(field, f"must have at most {limit} bytes, not {size}")
-
-
-def _too_many(field: str, count: int, limit: int) -> Iterator[Violation]:
-    if count > limit:
-        yield Violation(field, f"must have at most {limit} entries, not {count}")

@@ -8,16 +8,18 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from queue import Empty, SimpleQueue
+from typing import Literal
 
 from recsys.recommender import Recommender
-from recsys.types import Query, Slate
+from recsys.types import Answer, Query, Slate
 from recsys_server.errors import DeadlineError, DrainingError, EngineError, OverloadedError
 
 _QUIET_SECONDS = 60.0
 _CLOSE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
+Method = Literal["answer", "similar", "rank_items"]
+"""Of a recommender: what is asked of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Computed:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     recommender: Recommender
+    method: Method
     query: Query
     deadline: float
     since: float
@@ -76,11 +79,16 @@ class Engine:
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
-    async def answer(self, recommender: Recommender, query: Query, deadline: float) -> Computed:
+    async def answer(
+        self, recommender: Recommender, query: Query, deadline: float, method: Method = "answer"
+    ) -> Computed:
         """The slate of one query.
 
         Args:
+            recommender: answers it.
+            query: to be answered together with others that wait for the same.
             deadline: on the engine's clock; a query that still waits then is not computed.
+            method: of the recommender.
 
         Raises:
             OverloadedError: too many wait.
@@ -93,7 +101,7 @@ class Engine:
         if self._queue.qsize() >= self._max_waiting:
             raise OverloadedError("too many requests wait; try again later")
         future: asyncio.Future[Computed] = self._loop.create_future()
-        self._queue.put(_Waiting(recommender, query, deadline, self._clock(), future))
+        self._queue.put(_Waiting(recommender, method, query, deadline, self._clock(), future))
         return await future
 
     async def close(self) -> None:
@@ -128,15 +136,19 @@ class Engine:
         wanted = [waiting for waiting in taken if waiting.deadline > now and not waiting.future.cancelled()]
         batches = [_Batch(late, [_late() for _ in late], {})] if late else []
         # After a reload, queries of two bundles may wait side by side; each is answered by its own.
-        for _, group in groupby(wanted, key=lambda waiting: id(waiting.recommender)):
-            batches += self._answer(list(group), now)
+        alike: dict[tuple[int, Method], list[_Waiting]] = {}
+        for waiting in wanted:
+            alike.setdefault((id(waiting.recommender), waiting.method), []).append(waiting)
+        for group in alike.values():
+            batches += self._answer(group, now)
         return batches
 
     def _answer(self, group: list[_Waiting], now: float) -> list[_Batch]:
         """Answer a group together; when that fails each alone, so that one bad query spoils no other."""
         recommender = group[0].recommender
         try:
-            answer = recommender.answer([waiting.query for waiting in group], self._clock)
+            ask: Callable[[Sequence[Query], Callable[[], float]], Answer] = getattr(recommender, group[0].method)
+            answer = ask([waiting.query for waiting in group], self._clock)
             outcomes = [
                 Computed(slate, {"wait": now - waiting.since, **answer.stage_seconds})
                 for waiting, slate in zip(group, answer.slates, strict=True)

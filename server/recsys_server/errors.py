@@ -8,6 +8,8 @@ RequestError                one request is refused
 ├── NoBundleError           no bundle is loaded yet
 ├── DrainingError           the server is shutting down
 ├── OverloadedError         too many requests wait
+├── NoStateError            the server runs without a state directory
+├── StorageError            the state directory cannot be written or read
 └── DeadlineError           the deadline passed before the answer was ready
 EngineError                 the engine failed at one query, a defect: the popular slate stands in
 """
@@ -66,6 +68,14 @@ class DrainingError(RequestError):
 
 class OverloadedError(RequestError):
     """Too many requests wait."""
+
+
+class NoStateError(RequestError):
+    """The server runs without a state directory."""
+
+
+class StorageError(RequestError):
+    """The state directory cannot be written or read."""
 
 
 class DeadlineError(RequestError):

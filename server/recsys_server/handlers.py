@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import uuid
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from recsys.config import Config
+from recsys.errors import StateError
 from recsys.experiments import Experiments
+from recsys.extend import embedding_dimensions
+from recsys.live import merged
 from recsys.recommender import Recommender
-from recsys_server import codec
+from recsys.rules import Rules
+from recsys.sample_log import Sample
+from recsys.types import Query
+from recsys_server import codec, codec_assign, codec_catalog, codec_events, codec_rank
+from recsys_server.catalogue import Catalogue
+from recsys_server.codec import Assignments
+from recsys_server.engine import Engine, Method
+from recsys_server.errors import NoBundleError, NoStateError
 from recsys_server.slates import Slates
+from recsys_server.state import State
 from recsys_server.telemetry import Telemetry
+
+NO_RULES = Rules()
+SEED_SECONDS = 3_600
 
 
 class Handlers:
@@ -19,6 +36,9 @@ class Handlers:
     Args:
         recommender: the one that serves now, asked once for each request; raises NoBundleError.
         experiments: those that hold now.
+        engine: computes what is not kept.
+        state: what is known of users; None without a state directory.
+        catalogue: what the shop says of items between two trainings; None without a state directory.
         clock: unix seconds.
     """
 
@@ -29,6 +49,9 @@ class Handlers:
         recommender: Callable[[], Recommender],
         experiments: Callable[[], Experiments],
         slates: Slates,
+        engine: Engine,
+        state: State | None,
+        catalogue: Catalogue | None,
         telemetry: Telemetry,
         clock: Callable[[], float],
     ) -> None:
@@ -36,17 +59,106 @@ class Handlers:
         self._recommender = recommender
         self._experiments = experiments
         self._slates = slates
+        self._engine = engine
+        self._state = state
+        self._catalogue = catalogue
         self._telemetry = telemetry
         self._clock = clock
 
     async def recommend(self, data: bytes, deadline: float) -> bytes:
         """RecommendationService.Recommend."""
-        query, assignments = codec.query(data, self._config, self._experiments(), int(self._clock()))
-        served = await self._slates.serve(self._recommender(), query, assignments, deadline)
-        self._telemetry.slate(served.degraded, assignments)
-        return codec.response(uuid.uuid4().hex, served.served_from, served.stage_seconds, served.slate)
+        request = codec.request(data, self._config, self._experiments(), int(self._clock()))
+        recommender = self._recommender()
+        query, version, degraded = self._informed(request.query, recommender.until)
+        query = replace(query, trace=self._samples(recommender, query))
+        served = await self._slates.serve(recommender, query, request.assignments, deadline)
+        self._telemetry.slate((*degraded, *served.degraded), request.assignments)
+        recommendation_id = uuid.uuid4().hex
+        if self._state is not None:
+            self._state.exposures.record(partial(codec.exposure, recommendation_id, request, served.slate))
+            if served.trace is not None:
+                told = replace(request.query, seed=query.seed)
+                self._state.samples.record(partial(Sample, told, recommender.bundle_id, version, served.trace))
+        return codec.response(recommendation_id, served.served_from, served.stage_seconds, served.slate, degraded)
+
+    async def similar_items(self, data: bytes, deadline: float) -> bytes:
+        """RecommendationService.SimilarItems."""
+        query = codec_rank.similar_query(data, self._config, int(self._clock()))
+        return await self._computed(query, (), "similar", deadline)
+
+    async def rank_items(self, data: bytes, deadline: float) -> bytes:
+        """RecommendationService.RankItems."""
+        query, assignments = codec_rank.rank_query(data, self._config, self._experiments(), int(self._clock()))
+        return await self._computed(query, assignments, "rank_items", deadline)
+
+    async def _computed(self, query: Query, assignments: Assignments, method: Method, deadline: float) -> bytes:
+        """An answer with the fields of a RecommendResponse, which is never kept."""
+        recommender = self._recommender()
+        query, _, degraded = self._informed(query, recommender.until)
+        computed = await self._engine.answer(recommender, query, deadline, method)
+        slate = computed.slate
+        self._telemetry.slate((*degraded, *slate.degraded), assignments)
+        encoded = codec.slate(slate, recommender.bundle_id, assignments)
+        return codec.response(uuid.uuid4().hex, slate.served_from, computed.stage_seconds, encoded, degraded)
 
     async def assign_variants(self, data: bytes, deadline: float) -> bytes:  # noqa: ARG002  # it never waits
         """ExperimentService.AssignVariants."""
-        unit_id, names, attributes = codec.unit(data)
-        return codec.assigned(self._experiments().assign(unit_id, self._clock(), names, attributes))
+        unit_id, names, attributes = codec_assign.unit(data)
+        return codec_assign.assigned(self._experiments().assign(unit_id, self._clock(), names, attributes))
+
+    async def record_events(self, data: bytes, deadline: float) -> bytes:
+        """EventService.RecordEvents."""
+        if self._state is None:
+            raise NoStateError("the server keeps no events; start it with --state DIR")
+        events, rejections = codec_events.record_request(data, int(self._clock()))
+        accepted = await self._state.recorder.record(events, deadline)
+        self._telemetry.events(sum(accepted), len(accepted) - sum(accepted), len(rejections))
+        return codec_events.record_response(accepted, rejections)
+
+    async def upsert_items(self, data: bytes, deadline: float) -> bytes:
+        """CatalogService.UpsertItems."""
+        catalogue = self._items()
+        changes, rejections = codec_catalog.upsert_request(data, self._dimensions())
+        await catalogue.write(changes, deadline)
+        return codec_catalog.upsert_response(len(changes), rejections)
+
+    async def delete_items(self, data: bytes, deadline: float) -> bytes:
+        """CatalogService.DeleteItems."""
+        catalogue = self._items()
+        changes, rejections = codec_catalog.delete_request(data)
+        await catalogue.write(changes, deadline)
+        return codec_catalog.delete_response(len(changes), rejections)
+
+    def _items(self) -> Catalogue:
+        if self._catalogue is None:
+            raise NoStateError("the server keeps nothing of items; start it with --state DIR")
+        return self._catalogue
+
+    def _dimensions(self) -> int:
+        """Of the embeddings that the bundle knows; 0 where there is no bundle, or none has embeddings."""
+        try:
+            return embedding_dimensions(self._recommender().model)
+        except NoBundleError:
+            return 0
+
+    def _informed(self, query: Query, since: int) -> tuple[Query, int, tuple[str, ...]]:
+        """A query with all that its user did since a time (unix seconds), the version of it, and what is unreadable."""
+        query = replace(query, seed=_seed(query))
+        told = replace(query, live_events=merged((), query.live_events, since))
+        if self._state is None or not query.user_id:
+            return told, 0, ()
+        try:
+            return *self._state.informed(query, since), ()
+        except StateError as error:
+            self._telemetry.state_failed(str(error))
+            return told, 0, ("state",)
+
+    def _samples(self, recommender: Recommender, query: Query) -> bool:
+        """Whether the features of an answer are kept: what rules and changed items do to it cannot be replayed."""
+        replayable = query.rules == NO_RULES and recommender.catalogue_version == 0
+        return self._state is not None and replayable and self._state.samples_next()
+
+
+def _seed(query: Query) -> int:
+    """What draws the explored items: the same for a user within an hour, so that a page that is loaded again stands."""
+    return 1 + zlib.crc32(f"{query.now // SEED_SECONDS} {query.user_id}".encode())

@@ -28,6 +28,7 @@ class ServerSettings(ServerSection):
     """The server's table, with what only the command line and the environment can say."""
 
     registry: Path | None = None
+    state: Path | None = None
     config: Path | None = None
 
 
@@ -121,6 +122,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     default = ServerSection()
     parser.add_argument("--registry", type=Path, metavar="DIR", help="where `recsys train` publishes bundles")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="where events are kept; default: nowhere")
     parser.add_argument(
         "--listen", type=_address, metavar="HOST:PORT", help=f"gRPC address, default {default.listen}; port 0: any free"
     )

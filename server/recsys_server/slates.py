@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from recsys.config import CacheSection
 from recsys.recommender import Recommender
-from recsys.types import Query, ServedFrom, Slate
+from recsys.types import Query, ServedFrom, Slate, Trace
 from recsys_server import codec
-from recsys_server.cache import POPULAR_DEPTH, PopularCache, UserCache, user_key
+from recsys_server.cache import POPULAR_DEPTH, PopularCache, UserCache, popular_depth, user_key
 from recsys_server.codec import Assignments
 from recsys_server.engine import Engine
 from recsys_server.errors import EngineError
@@ -25,12 +25,14 @@ class Served:
         served_from: how it was made.
         degraded: stages that failed.
         stage_seconds: of the engine's batch; empty when nothing was computed.
+        trace: of a slate that was computed for a query that asked for it.
     """
 
     slate: bytes
     served_from: ServedFrom
     degraded: tuple[str, ...] = ()
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    trace: Trace | None = None
 
 
 class Slates:
@@ -59,6 +61,8 @@ class Slates:
 
     async def serve(self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float) -> Served:
         """The slate of a query; ``Engine.answer`` tells of the errors."""
+        if query.explain:
+            return await self._serve_computed(recommender, query, assignments, deadline)
         if not recommender.is_personal(query):
             return await self._serve_popular(recommender, query, assignments, deadline)
         try:
@@ -69,7 +73,7 @@ class Slates:
     async def _serve_personal(
         self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float
     ) -> Served:
-        key = user_key(recommender.bundle_id, assignments, query)
+        key = user_key(recommender, assignments, query)
         kept = self._users.get(key)
         self._telemetry.cache("user", hit=kept is not None)
         if kept is not None:
@@ -100,11 +104,14 @@ class Slates:
 
     async def _cut_popular(self, recommender: Recommender, query: Query) -> tuple[Slate, bool]:
         """The popular slate as a query wants it, and whether that is all the catalogue has for it."""
-        self._telemetry.cache("popular", hit=self._popular.fresh(recommender, query.parameters) is not None)
-        deep = await self._popular.slate(recommender, query.parameters, query.now)
+        self._telemetry.cache("popular", hit=self._popular.fresh(recommender, query) is not None)
+        deep = await self._popular.slate(recommender, query)
         out = {*query.seed_item_ids, *query.exclude_item_ids}
         items = tuple(item for item in deep.items if item.item_id not in out) if out else deep.items
-        complete = len(items) >= query.slate_size or len(deep.items) < POPULAR_DEPTH
+        depth = popular_depth(query)
+        complete = len(items) >= query.slate_size or len(deep.items) < depth
+        if out and depth < POPULAR_DEPTH:
+            complete = False  # what is left out changes where rules put the others
         return replace(deep, items=items[: query.slate_size]), complete
 
     def _encoded(
@@ -115,4 +122,4 @@ class Slates:
         stage_seconds: Mapping[str, float] | None = None,
     ) -> Served:
         encoded = codec.slate(slate, recommender.bundle_id, assignments)
-        return Served(encoded, slate.served_from, slate.degraded, stage_seconds or {})
+        return Served(encoded, slate.served_from, slate.degraded, stage_seconds or {}, slate.trace)

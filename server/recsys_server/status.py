@@ -18,8 +18,10 @@ from recsys_server.errors import (
     InvalidRequestError,
     MalformedMessageError,
     NoBundleError,
+    NoStateError,
     OverloadedError,
     RequestError,
+    StorageError,
 )
 
 DOMAIN = "recsys.v1"
@@ -40,6 +42,8 @@ TABLE: dict[type[Exception], Rule] = {
     NoBundleError: Rule(grpc.StatusCode.UNAVAILABLE, error_reason_pb2.ERROR_REASON_NO_BUNDLE, 5.0),
     DrainingError: Rule(grpc.StatusCode.UNAVAILABLE, error_reason_pb2.ERROR_REASON_DRAINING, 0.0),
     OverloadedError: Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, error_reason_pb2.ERROR_REASON_OVERLOADED, 1.0),
+    NoStateError: Rule(grpc.StatusCode.FAILED_PRECONDITION, error_reason_pb2.ERROR_REASON_NO_STATE),
+    StorageError: Rule(grpc.StatusCode.UNAVAILABLE, error_reason_pb2.ERROR_REASON_STORAGE, 1.0),
     DeadlineError: Rule(grpc.StatusCode.DEADLINE_EXCEEDED, error_reason_pb2.ERROR_REASON_DEADLINE_EXCEEDED),
 }
 _DEFECT = Rule(grpc.StatusCode.INTERNAL, error_reason_pb2.ERROR_REASON_INTERNAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 
@@ -11,7 +12,9 @@ from recsys.recommender import Recommender
 from recsys_server.errors import AddressError
 from recsys_server.settings import address
 
-METHODS = ("Recommend", "AssignVariants")
+METHODS = ("Recommend", "SimilarItems", "RankItems", "AssignVariants", "RecordEvents", "UpsertItems", "DeleteItems")
+_QUIET_SECONDS = 60.0
+_log = logging.getLogger(__name__)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -24,6 +27,7 @@ class Telemetry:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._quiet_until = -math.inf
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._define_calls()
@@ -49,6 +53,10 @@ class Telemetry:
         )
         self._exposures = Counter(
             "recsys_exposures", "Slates that a variant shaped.", ["experiment", "variant"], registry=registry
+        )
+        self._events = Counter("recsys_events", "Events that came in.", ["result"], registry=registry)
+        self._exposures_dropped = Counter(
+            "recsys_exposures_dropped", "Exposures that were not recorded.", registry=registry
         )
 
     def _define_bundle(self) -> None:
@@ -96,6 +104,22 @@ class Telemetry:
     def cache(self, cache: str, *, hit: bool) -> None:
         """One look-up in a cache: "user" or "popular"."""
         self._cache_requests.labels(cache, "hit" if hit else "miss").inc()
+
+    def events(self, accepted: int, duplicate: int, rejected: int) -> None:
+        """One call of RecordEvents is answered."""
+        for result, count in (("accepted", accepted), ("duplicate", duplicate), ("rejected", rejected)):
+            self._events.labels(result).inc(count)
+
+    def exposures_dropped(self, count: int) -> None:
+        """Exposures were not recorded: too many waited, or the disk failed."""
+        self._exposures_dropped.inc(count)
+
+    def state_failed(self, message: str) -> None:
+        """What a user did lately could not be read: the log says it once a minute."""
+        now = self._clock()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET_SECONDS
+            _log.error("slates are served without what users did since the bundle: %s", message)
 
     def bundle(self, recommender: Recommender) -> None:
         """Another bundle serves."""

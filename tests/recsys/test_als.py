@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 import builders
 import worlds
-from recsys.als import Confidence, fold_in, fold_in_histories
+from recsys.als import Confidence, fold_in, fold_in_histories, fold_in_short, preferences
 from recsys.config import AlsSection
 from recsys.interactions import Histories
 from recsys.types import SECONDS_PER_DAY, EventType
@@ -34,6 +34,50 @@ def test_fold_in_is_the_closed_form(seed, length, alpha, regularization):
     vector = fold_in(factors.astype(np.float32), gram.astype(np.float32), items, confidence)
     np.testing.assert_allclose(vector, expected, rtol=1e-2, atol=1e-4)
     assert vector.dtype == np.float32
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0.1, 100), st.floats(0.5, 50))
+def test_a_short_history_folds_in_as_a_long_one_does(seed, length, alpha, regularization):
+    random = np.random.default_rng(seed)
+    factors = random.normal(size=(60, 32)).astype(np.float32)
+    items = np.sort(random.choice(60, length, replace=False))
+    confidence = 1 + alpha * random.random(length)
+    gram = factors.T @ factors + np.float32(regularization) * np.eye(32, dtype=np.float32)
+    inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
+    expected = fold_in(factors, gram, items, confidence)
+    got = fold_in_short(factors, inverse, items, confidence)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
+    assert got.dtype == np.float32
+
+
+@pytest.mark.parametrize("length", [1, 3, 5, 200])
+def test_histories_of_any_length_fold_in_alike_with_the_inverse_and_without(length):
+    random = np.random.default_rng(length)
+    factors = random.normal(size=(300, 8)).astype(np.float32)
+    rows = [(0, int(item), EventType.VIEW_ITEM, time) for time, item in enumerate(random.integers(0, 300, length))]
+    histories = Histories.of(builders.events(*rows), 2, limit=1000)
+    gram = factors.T @ factors + np.eye(8, dtype=np.float32)
+    confidence = Confidence.of(worlds.WEIGHTS, 3.0, 30.0, until=1000)
+    inverse = np.linalg.inv(gram)
+    got = fold_in_histories(factors, gram, histories, confidence, inverse)
+    np.testing.assert_allclose(got, fold_in_histories(factors, gram, histories, confidence), rtol=1e-3, atol=1e-5)
+    assert got[0].any()
+    assert not got[1].any()
+
+
+def test_of_a_very_long_history_the_newest_500_items_count():
+    random = np.random.default_rng(1)
+    factors = random.normal(size=(900, 4)).astype(np.float32)
+    order = random.permutation(900)
+    rows = [(0, int(item), EventType.PURCHASE, time) for time, item in enumerate(order)]
+    confidence = Confidence.of(worlds.WEIGHTS, 3.0, 30.0, until=1000)
+    gram = factors.T @ factors + np.eye(4, dtype=np.float32)
+    whole, newest = (Histories.of(builders.events(*part), 1, limit=1000) for part in (rows, rows[-500:]))
+    assert sorted(preferences(whole, confidence, 0, 500)[0].tolist()) == sorted(order[-500:].tolist())
+    np.testing.assert_array_equal(
+        *(fold_in_histories(factors, gram, histories, confidence) for histories in (whole, newest))
+    )
 
 
 def test_fold_in_is_what_implicit_recalculates():

@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 import builders
 import worlds
 from recsys import bundle, manifest
+from recsys.catalogue_log import ItemChange
 from recsys.errors import BundleError
+from recsys.extend import changed
+from recsys.item_index import ItemIndex
 from recsys.recommender import Recommender
+from recsys.spectral_source import SpectralSource
 from recsys.types import ExcludePolicy, Query, ServingParameters
 
 
@@ -75,6 +79,23 @@ def test_two_sources_of_one_kind_keep_their_names_and_what_they_know(recommender
     assert loaded.model.snapshot.source_names == ("item_similarity", "visits", "popularity", "touched")
     assert [source.half_life_days for source in loaded.model.snapshot.sources[:2]] == [similar.half_life_days, 1.0]
     bundle.check_golden(folder, loaded)
+
+
+def test_the_low_pass_filter_answers_alike_when_loaded_and_grows_with_new_items(recommender, tmp_path):
+    model = recommender.model
+    als, *others = model.snapshot.sources
+    factors = np.random.default_rng(0).random((len(model.items), 5), dtype=np.float32)
+    source = SpectralSource(factors, 1 / factors.sum(axis=1), als.confidence.weights, 9.0, ItemIndex.exact(factors))
+    saved = replace(model, snapshot=replace(model.snapshot, sources=(source, *others)), ranker=None)
+    folder = builders.write_bundle(saved, tmp_path / "registry", until=recommender.until)
+    loaded = bundle.load(folder)
+    queries = questions(recommender)
+    whole = Recommender(recommender.identity, saved).answer(queries, lambda: 0.0)
+    assert loaded.answer(queries, lambda: 0.0).slates == whole.slates
+    assert any("spectral" in item.sources for slate in whole.slates for item in slate.items)
+    grown = Recommender(recommender.identity, changed(saved, [ItemChange("newest")], 1))
+    assert grown.model.items.num("newest") == len(model.items)
+    assert grown.answer(queries, lambda: 0.0).slates == whole.slates
 
 
 def test_a_loaded_bundle_cannot_be_changed(folder):
@@ -167,7 +188,7 @@ def test_a_manifest_that_was_edited_and_sealed_again_is_refused(copy):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema_version": manifest.SCHEMA_VERSION + 1}, "schema version 3, this version reads 2; train it again"),
+        ({"schema_version": manifest.SCHEMA_VERSION + 1}, "schema version 4, this version reads 3; train it again"),
         ({"feature_hash": "0" * 64}, "its ranker expects other features than this version; train it again"),
     ],
 )
@@ -177,10 +198,10 @@ def test_a_bundle_of_another_version_is_refused_with_what_to_do(recommender, tmp
 
 
 def test_a_manifest_of_a_later_schema_may_hold_anything_else(copy):
-    text = json.dumps({"schema_version": 3, "new": []})
+    text = json.dumps({"schema_version": 4, "new": []})
     (copy / manifest.MANIFEST).write_text(text)
     (copy / manifest.SEAL).write_text(manifest._seal(text.encode()))
-    assert "schema version 3" in refusal(copy)
+    assert "schema version 4" in refusal(copy)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from recsys import config
 from recsys.errors import ConfigError
+from recsys.rules import AllOf, AnyOf, Boost, Cap, Flag, Negated, Pin, Range, Rules, WithinCategory
 from recsys.types import EventType, ExcludePolicy, ServingParameters
 
 
@@ -112,3 +113,54 @@ def test_weights_are_told_by_event_type():
     weights = config.EventWeights(purchase=9).by_type()
     assert weights[EventType.PURCHASE] == 9
     assert EventType.REFUND not in weights
+
+
+RULES = """
+[placements.home]
+filter = [{ within_category = "home" }, { negated = { attribute = "vegan", flag = false } }]
+pins = [{ item_id = "A1", rank = 2 }]
+caps = [{ name = "brands", attribute = "brand", limit = 3 }]
+diversity = 0.3
+fatigue = 0.5
+[[placements.home.boosts]]
+name = "cheap"
+condition = { all_of = [{ attribute = "price", low = 1, high = 2.5 }, { attribute = "brand", any_of = ["a", "b"] }] }
+factor = 2
+"""
+
+
+def test_the_rules_of_a_placement_are_those_of_its_table(tmp_path):
+    loaded = load(tmp_path, RULES)
+    cheap = AllOf((Range("price", 1, 2.5), AnyOf("brand", ("a", "b"))))
+    assert loaded.placement("home").rules() == Rules(
+        condition=AllOf((WithinCategory("home"), Negated(Flag("vegan", value=False)))),
+        boosts=(Boost("cheap", cheap, 2.0),),
+        pins=(Pin("pin", "A1", 2),),
+        caps=(Cap("brands", "brand", 3),),
+        diversity=0.3,
+        fatigue=0.5,
+    )
+    assert loaded.placement("nowhere").rules() == Rules()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (
+            "filter = [{ attribute = 'brand' }]",
+            ["placements.home.filter.0", "one of any_of, low or high, flag"],
+        ),
+        ("filter = [{ attribute = 'x', flag = true, low = 1 }]", ["placements.home.filter.0", "exactly one of"]),
+        ("filter = [{ flag = true }]", ["placements.home.filter.0", "give attribute with"]),
+        ("filter = [{ negated = { within_categori = 'x' } }]", ["unknown key", "filter.0.negated.within_category"]),
+        ("boosts = [{ factor = 2 }]", ["placements.home.boosts.0.condition", "required"]),
+        ("boosts = [{ condition = { within_category = 'x' }, factor = 0 }]", ["placements.home.boosts.0.factor"]),
+        ("pins = [{ item = 'x', rank = 1 }]", ["placements.home.pins.0.item_id"]),
+        ("caps = [{ attribute = 'brand', limit = 0 }]", ["placements.home.caps.0.limit"]),
+        ("diversity = 1.5", ["placements.home.diversity"]),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused_with_its_place(tmp_path, text, parts):
+    message = refusal(tmp_path, f"[placements.home]\n{text}")
+    for part in parts:
+        assert part in message

@@ -112,7 +112,7 @@ def test_seeds_add_to_what_each_source_knows_of_a_user(recommender, source):
     model = replace(
         recommender.model,
         snapshot=replace(snapshot, sources=sources),
-        blend=np.array([[0, 1], [0, 1]], dtype=np.float32),
+        blend=np.array([[0, 1], [0, 1], [0, 1]], dtype=np.float32),
         ranker=None,
     )
     seeded = Recommender(recommender.identity, model)

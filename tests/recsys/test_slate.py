@@ -8,10 +8,16 @@ from hypothesis import strategies as st
 
 import builders
 from recsys.interactions import Histories
-from recsys.slate import FILL, Slots, assemble, fill_places, popular_items
+from recsys.placing import Kept
+from recsys.slate import FILL, Asked, Slots, assemble, fill_places, popular_items
 from recsys.sources import Candidates, PopularitySource
 
 N_ITEMS = 12
+
+
+def plain(sizes):
+    """Queries that ask for no more than a size."""
+    return [Asked(size) for size in sizes]
 
 
 @st.composite
@@ -35,7 +41,9 @@ def asked(draw):
 @given(asked())
 def test_a_slate_is_full_whenever_the_catalogue_allows_in_falling_scores_without_what_is_excluded(world):
     batch, candidates, score, sizes, popular = world
-    for query, (slate, size) in enumerate(zip(assemble(batch, candidates, score, sizes, popular), sizes, strict=True)):
+    for query, (slate, size) in enumerate(
+        zip(assemble(batch, candidates, score, plain(sizes), popular), sizes, strict=True)
+    ):
         excluded = set((batch.excluded[batch.excluded // N_ITEMS == query] % N_ITEMS).tolist())
         items = slate.item_num.tolist()
         assert len(items) == min(size, N_ITEMS - len(excluded)) == len(set(items))
@@ -48,7 +56,9 @@ def test_a_slate_is_full_whenever_the_catalogue_allows_in_falling_scores_without
 @given(asked())
 def test_the_best_candidates_come_first_and_then_the_most_popular_others(world):
     batch, candidates, score, sizes, popular = world
-    for query, (slate, size) in enumerate(zip(assemble(batch, candidates, score, sizes, popular), sizes, strict=True)):
+    for query, (slate, size) in enumerate(
+        zip(assemble(batch, candidates, score, plain(sizes), popular), sizes, strict=True)
+    ):
         own = np.flatnonzero(candidates.query_num == query)
         best = own[np.argsort(-score[own], kind="stable")][:size]
         assert slate.position.tolist() == [*best, *[FILL] * (len(slate.item_num) - len(best))]
@@ -64,7 +74,7 @@ def test_the_best_candidates_come_first_and_then_the_most_popular_others(world):
 def test_the_popular_slate_is_the_most_popular_of_what_is_allowed(world):
     batch, _, _, sizes, popular = world
     for query, size in enumerate(sizes):
-        slate = popular_items(batch, query, size, popular)
+        slate = popular_items(batch, query, Asked(size), popular)
         allowed = batch.allowed(np.full(N_ITEMS, query), np.arange(N_ITEMS))
         assert slate.item_num.tolist() == [item for item in popular.order if allowed[item]][:size]
         np.testing.assert_array_equal(slate.score, popular.popularity[slate.item_num])
@@ -93,19 +103,19 @@ def proposed(draw):
 @given(proposed())
 def test_slots_hold_the_best_of_their_source_and_the_others_keep_their_order(world):
     batch, candidates, score, sizes, popular, slots = world
-    plain = assemble(batch, candidates, score, sizes, popular)
-    for query, slate in enumerate(assemble(batch, candidates, score, sizes, popular, [slots])):
+    without = assemble(batch, candidates, score, plain(sizes), popular)
+    for query, slate in enumerate(assemble(batch, candidates, score, plain(sizes), popular, [slots])):
         rank = candidates.rank[:, 0]
         own = np.flatnonzero((candidates.query_num == query) & np.isfinite(rank))
         inside = np.isin(slate.position, own)
         for number, place in enumerate(slots.places(sizes[query], discovery=False), start=1):
             assert inside[: place + 1].sum() >= min(number, len(own))
-        assert len(slate.item_num) == len(plain[query].item_num) == len(set(slate.item_num.tolist()))
+        assert len(slate.item_num) == len(without[query].item_num) == len(set(slate.item_num.tolist()))
         assert (np.diff(slate.score) <= 0).all()
         others = [position for position in slate.position if position not in own and position != FILL]
-        assert others == [position for position in plain[query].position if position in others]
+        assert others == [position for position in without[query].position if position in others]
         lifted = [
-            rank[position] for position in slate.position if position in own and position not in plain[query].position
+            rank[position] for position in slate.position if position in own and position not in without[query].position
         ]
         assert lifted == sorted(lifted)
 
@@ -122,6 +132,7 @@ def test_kept_places_are_spread_evenly_so_that_a_shorter_slate_begins_a_longer_o
 
 
 def test_an_item_that_stands_high_by_its_own_score_fills_the_slot():
-    assert fill_places([7, 1, 2, 3, 4], [4, 7], [3], 4) == [7, 1, 2, 3]
-    assert fill_places([1, 2, 7, 3, 4], [4, 7], [3], 4) == [1, 2, 7, 3]
-    assert fill_places([1, 2, 3, 5, 7, 4], [4, 7], [3], 4) == [1, 2, 3, 4]
+    kept = Kept([3], [4, 7])
+    assert fill_places([7, 1, 2, 3, 4], kept, 4, {}) == [7, 1, 2, 3]
+    assert fill_places([1, 2, 7, 3, 4], kept, 4, {}) == [1, 2, 7, 3]
+    assert fill_places([1, 2, 3, 5, 7, 4], kept, 4, {}) == [1, 2, 3, 4]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import builders
 import worlds
 from recsys import sources
+from recsys.fetching import top
 from recsys.item_index import IndexChoice, ItemIndex
 from recsys.queries import QueryBatch
 from recsys.snapshot import Snapshot
@@ -22,7 +23,6 @@ from recsys.sources import (
     SimilaritySource,
     rank_within,
     retrieve,
-    top,
 )
 from recsys.types import SECONDS_PER_DAY, EventType, ExcludePolicy, Float64s
 

@@ -5,12 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from recsys.types import ExcludePolicy, Query, ServingParameters
+from recsys.rules import Pin, Rules
+from recsys.types import EventType, ExcludePolicy, LiveEvent, Query, ServingParameters
 from recsys.v1 import recommendation_service_pb2 as pb
-from recsys_server.cache import POPULAR_DEPTH, PopularCache, UserCache, user_key
+from recsys_server.cache import MOST_POPULAR, POPULAR_DEPTH, PopularCache, UserCache, user_key
 from server_fakes import FakeRecommender, FakeRegistry, serving, settings, until
 
 QUERY = Query("u", 10, 0, ("s",), ("x",))
+POPULAR = Query("", 10, 0)
+BUNDLE = FakeRecommender("b")
+TOLD = LiveEvent("i", EventType.VIEW_ITEM, 0)
 
 
 class Clock:
@@ -42,7 +46,7 @@ async def test_one_popular_slate_is_computed_for_all_who_wait_for_it():
     computing, recommender = Computing(), FakeRecommender()
     computing.open.clear()
     cache = PopularCache(computing, 60, Clock())
-    waiting = [asyncio.create_task(cache.slate(recommender, ServingParameters(), 0)) for _ in range(20)]
+    waiting = [asyncio.create_task(cache.slate(recommender, POPULAR)) for _ in range(20)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     computing.open.set()
@@ -52,7 +56,7 @@ async def test_one_popular_slate_is_computed_for_all_who_wait_for_it():
 
 
 async def test_a_popular_slate_is_as_deep_as_the_largest_slate_with_as_many_exclusions():
-    slate = await PopularCache(Computing(), 60, Clock()).slate(FakeRecommender(n_items=3_000), ServingParameters(), 0)
+    slate = await PopularCache(Computing(), 60, Clock()).slate(FakeRecommender(n_items=3_000), POPULAR)
     assert len(slate.items) == POPULAR_DEPTH >= 1_000
 
 
@@ -69,17 +73,39 @@ async def test_a_popular_slate_is_computed_again_after_its_time_for_another_bund
         (new, ServingParameters(), 61),
     ]:
         clock.seconds = seconds
-        await cache.slate(recommender, parameters, 0)
+        await cache.slate(recommender, replace(POPULAR, parameters=parameters))
         counts.append(computing.count)
     assert counts == [1, 1, 2, 3, 4]
+
+
+async def test_popular_slates_by_other_rules_or_items_are_computed_and_the_oldest_make_room():
+    computing, clock = Computing(), Clock()
+    cache = PopularCache(computing, 60, clock)
+    pinned = replace(POPULAR, rules=Rules(pins=(Pin("pin", "i7", 1),)))
+    changed = FakeRecommender("b")
+    changed.catalogue_version = 1
+    for recommender, query in [
+        (BUNDLE, POPULAR),
+        (BUNDLE, pinned),
+        (BUNDLE, replace(pinned, slate_size=5)),
+        (changed, POPULAR),
+    ]:
+        await cache.slate(recommender, query)
+    assert computing.count == 4
+    assert len(cache._kept) == 1, "what holds for items as they were is let go"
+    for size in range(1, MOST_POPULAR + 10):
+        clock.seconds += 0.01
+        await cache.slate(changed, replace(pinned, slate_size=size))
+    assert len(cache._kept) == MOST_POPULAR
+    assert cache.fresh(changed, replace(pinned, slate_size=MOST_POPULAR + 9))
 
 
 async def test_a_popular_slate_past_its_time_stands_in_when_no_new_one_can_be_computed():
     computing, clock = Computing(), Clock()
     cache = PopularCache(computing, 60, clock)
-    kept = await cache.slate(FakeRecommender(), ServingParameters(), 0)
+    kept = await cache.slate(FakeRecommender(), POPULAR)
     clock.seconds, computing.failing = 61, True
-    assert await cache.slate(FakeRecommender(), ServingParameters(), 0) is kept
+    assert await cache.slate(FakeRecommender(), POPULAR) is kept
 
 
 async def test_a_failure_without_anything_kept_is_told_and_not_kept():
@@ -87,22 +113,22 @@ async def test_a_failure_without_anything_kept_is_told_and_not_kept():
     cache = PopularCache(computing, 60, Clock())
     computing.failing = True
     with pytest.raises(RuntimeError):
-        await cache.slate(FakeRecommender(), ServingParameters(), 0)
+        await cache.slate(FakeRecommender(), POPULAR)
     computing.failing = False
-    assert (await cache.slate(FakeRecommender(), ServingParameters(), 0)).items
+    assert (await cache.slate(FakeRecommender(), POPULAR)).items
 
 
 async def test_the_popular_slates_of_an_old_bundle_are_let_go():
     cache = PopularCache(Computing(), 60, Clock())
     for bundle_id in ("b1", "b2", "b3"):
-        await cache.slate(FakeRecommender(bundle_id), ServingParameters(), 0)
+        await cache.slate(FakeRecommender(bundle_id), POPULAR)
     assert [key[0] for key in cache._kept] == ["b3"]
 
 
 def test_a_users_slate_is_good_for_its_time():
     clock = Clock()
     cache = UserCache(10, 30, clock)
-    key = user_key("b", (), QUERY)
+    key = user_key(BUNDLE, (), QUERY)
     cache.put(key, b"slate")
     clock.seconds = 29.9
     assert cache.get(key) == b"slate"
@@ -112,7 +138,7 @@ def test_a_users_slate_is_good_for_its_time():
 
 def test_the_least_recently_used_slate_makes_room():
     cache = UserCache(2, 30, Clock())
-    first, second, third = (user_key("b", (), replace(QUERY, user_id=user)) for user in "123")
+    first, second, third = (user_key(BUNDLE, (), replace(QUERY, user_id=user)) for user in "123")
     cache.put(first, b"1")
     cache.put(second, b"2")
     cache.get(first)
@@ -122,20 +148,23 @@ def test_the_least_recently_used_slate_makes_room():
 
 
 def test_a_cache_without_room_keeps_nothing_and_a_huge_slate_is_not_kept():
-    key = user_key("b", (), QUERY)
+    key = user_key(BUNDLE, (), QUERY)
     for cache, slate in [(UserCache(0, 30, Clock()), b"slate"), (UserCache(1, 30, Clock()), bytes(5_000))]:
         cache.put(key, slate)
         assert cache.get(key) is None
 
 
 def test_all_that_a_slate_depends_on_stands_in_its_key():
+    changed = FakeRecommender("b")
+    changed.catalogue_version = 1
     keys = [
-        user_key("b", (), QUERY),
-        user_key("other", (), QUERY),
-        user_key("b", (("experiment", "variant"),), QUERY),
-        user_key("b", (("experiment", "other"),), QUERY),
+        user_key(changed, (), QUERY),
+        user_key(BUNDLE, (), QUERY),
+        user_key(FakeRecommender("other"), (), QUERY),
+        user_key(BUNDLE, (("experiment", "variant"),), QUERY),
+        user_key(BUNDLE, (("experiment", "other"),), QUERY),
         *(
-            user_key("b", (), replace(QUERY, **change))
+            user_key(BUNDLE, (), replace(QUERY, **change))
             for change in (
                 {"user_id": "v"},
                 {"slate_size": 11},
@@ -144,11 +173,15 @@ def test_all_that_a_slate_depends_on_stands_in_its_key():
                 {"seed_item_ids": ("s", "x"), "exclude_item_ids": ()},
                 {"seed_item_ids": (), "exclude_item_ids": ("s", "x")},
                 {"parameters": ServingParameters(exclude_policy=ExcludePolicy.SEEN)},
+                {"rules": Rules(diversity=0.5)},
+                {"live_events": (TOLD,)},
+                {"live_events": (replace(TOLD, event_type=EventType.PURCHASE),)},
+                {"shown": (("i", 1),)},
             )
         ),
     ]
     assert len(set(keys)) == len(keys)
-    assert user_key("b", (), replace(QUERY, now=1)) == keys[0]
+    assert user_key(BUNDLE, (), replace(QUERY, now=1)) == keys[1]
 
 
 async def test_the_same_request_again_is_served_from_the_users_cache_until_its_time_is_over():

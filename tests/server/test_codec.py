@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recsys.config import Config
 from recsys.experiments import Experiments
 from recsys.v1 import recommendation_service_pb2 as pb
-from recsys_server import codec, status
+from recsys_server import codec, codec_assign, status
 from recsys_server.errors import InvalidRequestError, MalformedMessageError, RequestError
 
 TEXT = st.text(max_size=300)
@@ -26,7 +26,7 @@ REQUESTS = st.builds(
 
 
 def query(data):
-    return codec.query(data, Config(), Experiments(), now=0)
+    return codec.request(data, Config(), Experiments(), now=0)
 
 
 @given(st.binary(max_size=200))
@@ -35,7 +35,7 @@ def test_random_bytes_are_a_query_or_refused(data):
     with contextlib.suppress(MalformedMessageError, InvalidRequestError):
         query(data)
     with contextlib.suppress(MalformedMessageError, InvalidRequestError):
-        codec.unit(data)
+        codec_assign.unit(data)
 
 
 @given(REQUESTS, st.integers(0, 30), st.binary(max_size=4))
@@ -50,14 +50,15 @@ def test_a_damaged_request_is_a_query_or_refused(request, place, damage):
 @settings(max_examples=200, deadline=None)
 def test_a_query_is_within_every_limit_or_the_request_is_refused(request):
     try:
-        asked, assignments = query(request.SerializeToString())
+        made = query(request.SerializeToString())
     except InvalidRequestError:
         return
+    asked = made.query
     assert 1 <= asked.slate_size <= 500
     assert request.slate_size >= 0
     assert len(asked.user_id.encode()) <= 256
     assert request.exclude_policy in {0, 1, 2, 3}
-    assert assignments == ()
+    assert made.assignments == ()
 
 
 def test_a_response_is_its_two_parts_joined():

@@ -9,9 +9,10 @@ from functools import partial
 import numpy as np
 
 from recsys.queries import QueryBatch
-from recsys.recommender import Recommender, Stopwatch
-from recsys.slate import popular_items
+from recsys.recommender import Recommender
+from recsys.slate import Asked, popular_items
 from recsys.sources import Candidates, CandidateSource, PopularitySource
+from recsys.stages import Stopwatch
 from recsys.types import ExcludePolicy, Float32s, Int32s, ServingParameters
 
 STAGE_1 = "stage 1 merged"
@@ -65,7 +66,7 @@ def _score_of(column: int, scored: Scored) -> Float32s:
 
 def _popular(source: PopularitySource) -> Contender:
     def slates(batch: QueryBatch, k: int) -> Int32s:
-        return np.stack([_padded(popular_items(batch, row, k, source).item_num, k) for row in range(len(batch))])
+        return np.stack([_padded(popular_items(batch, row, Asked(k), source).item_num, k) for row in range(len(batch))])
 
     return slates
 
@@ -79,7 +80,7 @@ def _alone(source: CandidateSource) -> Contender:
 
 def _stages(recommender: Recommender, parameters: ServingParameters) -> Contender:
     def slates(batch: QueryBatch, k: int) -> Int32s:
-        ranked = recommender.rank(batch, [k] * len(batch), parameters, Stopwatch(lambda: 0.0))
+        ranked = recommender.rank(batch, [Asked(k)] * len(batch), parameters, Stopwatch(lambda: 0.0))
         for error in ranked.errors:
             raise error
         return np.stack([_padded(slate.item_num, k) for slate in ranked.slates])

@@ -13,7 +13,8 @@ import numpy as np
 from recsys import bundle, features, manifest
 from recsys.config import Config
 from recsys.manifest import GoldenAnswer, Manifest, Step
-from recsys.recommender import Identity, Model, Recommender
+from recsys.model import Model
+from recsys.recommender import Identity, Recommender
 from recsys.types import ExcludePolicy
 from recsys_offline.train.run import Trained
 

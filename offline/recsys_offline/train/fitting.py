@@ -14,8 +14,9 @@ from recsys.item_index import ItemIndex, choose
 from recsys.popularity import decay, decayed_counts, type_weights
 from recsys.queries import for_users
 from recsys.sources import AlsSource, CandidateSource, PopularitySource, RepeatsSource, SimilaritySource
+from recsys.spectral_source import SpectralSource
 from recsys.types import INTERACTION_TYPES, EventType, ExcludePolicy, Float64s
-from recsys_offline.train import factorise, neighbours
+from recsys_offline.train import factorise, neighbours, spectral
 from recsys_offline.train.content import Described
 from recsys_offline.train.factorise import Shape
 from recsys_offline.train.specs import Spec
@@ -56,6 +57,8 @@ def fit(spec: Spec, events: Events, now: int, setting: Setting) -> CandidateSour
             return _als(spec, events, now, setting)
         case "neighbours":
             return _neighbours(spec, events, now, setting)
+        case "spectral":
+            return _spectral(spec, events, now, setting)
         case "popularity":
             return _popularity(spec, events, now, setting)
         case "repeats":
@@ -65,7 +68,7 @@ def fit(spec: Spec, events: Events, now: int, setting: Setting) -> CandidateSour
 
 def asked_with(source: CandidateSource, spec: Spec) -> CandidateSource:
     """The source, reading histories as a spec says that differs in nothing else."""
-    if isinstance(source, SimilaritySource):
+    if isinstance(source, SimilaritySource | SpectralSource):
         return replace(source, half_life_days=_number(spec, HISTORY))
     return source
 
@@ -75,7 +78,7 @@ def indexed(source: CandidateSource, histories: Histories, now: int) -> Candidat
 
     Measured on some of the users with a history, asked at ``now`` (unix seconds).
     """
-    if not isinstance(source, AlsSource):
+    if not isinstance(source, AlsSource | SpectralSource):
         return source
     active = np.flatnonzero(np.diff(histories.indptr)).astype(np.int32)
     users = active[:: max(len(active) // PROBED_USERS, 1)]
@@ -107,6 +110,14 @@ def _neighbours(spec: Spec, events: Events, now: int, setting: Setting) -> Simil
     matrix = _acted_on(spec, events, now, setting)
     history = type_weights(setting.weights)
     return SimilaritySource(_item_item(spec, matrix, setting), history, _number(spec, HISTORY), spec.name)
+
+
+def _spectral(spec: Spec, events: Events, now: int, setting: Setting) -> SpectralSource:
+    """The low-pass filter of the graph of users and items."""
+    matrix = _acted_on(spec, events, now, setting)
+    factors, inverse_degree = spectral.low_pass(matrix, int(_number(spec, "dimensions")), setting.config.train.seed)
+    weights = type_weights(setting.weights)
+    return SpectralSource(factors, inverse_degree, weights, _number(spec, HISTORY), ItemIndex.exact(factors), spec.name)
 
 
 def _acted_on(spec: Spec, events: Events, now: int, setting: Setting) -> sp.csr_matrix:

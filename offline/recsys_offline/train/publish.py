@@ -13,7 +13,7 @@ from pathlib import Path
 from recsys import bundle, manifest
 from recsys.errors import BundleError
 from recsys.manifest import Manifest
-from recsys.recommender import Model
+from recsys.model import Model
 from recsys.registry import Registry, sync_folder
 
 OWNED = ".owned"

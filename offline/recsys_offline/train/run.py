@@ -13,9 +13,9 @@ from recsys.content_source import ContentSource
 from recsys.errors import DataError
 from recsys.interactions import Events
 from recsys.metrics import Truth, bootstrap_interval
+from recsys.model import Model
 from recsys.queries import N_MODES
 from recsys.ranker import Ranker, TrainingSet
-from recsys.recommender import Model
 from recsys.slate import Slots
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, PopularitySource
@@ -153,7 +153,8 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
     if config.content.slot_share:
         shares = (config.content.slot_share, config.content.slot_share)
     kept = tuple(Slots(int(column), shares) for column in np.flatnonzero(snapshot.reserved))
-    model = Model(dataset.users, dataset.items, snapshot, blend, fitted, latest, kept)
+    attributes = dataset.catalogue.attributes
+    model = Model(dataset.users, dataset.items, snapshot, blend, fitted, latest, kept, attributes)
     cold = [source for source in snapshot.sources if isinstance(source, ContentSource)]
     names = snapshot.source_names
     choices = (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsys.slate import Slots, assemble
+from recsys.slate import Asked, Slots, assemble
 from recsys.sources import PopularitySource
 from recsys.types import Bools, Float32s
 from recsys_offline.train.blending import DEPTH, ndcg_of
@@ -47,7 +47,7 @@ def _quality(parts: Sequence[Replay], blend: Float32s, popular: PopularitySource
     values = []
     for part in parts:
         score = part.candidates.blend(blend, part.batch.mode)
-        slates = assemble(part.batch, part.candidates, score, [DEPTH] * len(part.batch), popular, slots)
+        slates = assemble(part.batch, part.candidates, score, [Asked(DEPTH)] * len(part.batch), popular, slots)
         query = np.repeat(np.arange(len(slates)), [len(slate.position) for slate in slates])
         place = np.concatenate([np.arange(len(slate.position)) for slate in slates])
         position = np.concatenate([slate.position for slate in slates])

@@ -31,7 +31,7 @@ class Spec:
 
     Attributes:
         name: of the source.
-        kind: how it is fitted: ``als``, ``neighbours``, ``popularity`` or ``repeats``.
+        kind: how it is fitted: ``als``, ``neighbours``, ``spectral``, ``popularity`` or ``repeats``.
         parameters: what it is fitted with.
         options: groups of alternatives, tried one group after the other; each alternative sets some parameters.
     """
@@ -92,6 +92,8 @@ def propose(facts: Facts, config: Config) -> tuple[Spec, ...]:
         specs.append(_similarity("co_visitation", "session", facts, config))
     if facts.n_items <= config.item_model.ease_items:
         specs.append(_ease(facts, config))
+    else:
+        specs.append(_spectral(facts, config))
     specs.append(_popularity(facts, config))
     if facts.sells:
         specs.append(_own("repeats", "targets", 180.0, (30.0, 90.0, 365.0), facts, config))
@@ -165,6 +167,22 @@ def _ease(facts: Facts, config: Config) -> Spec:
         "history_half_life_days": history,
     }
     return Spec("ease", "neighbours", parameters, (fits, pull, histories))
+
+
+def _spectral(facts: Facts, config: Config) -> Spec:
+    section = config.spectral
+    half_life, fits = _times(facts, "half_life_days", section.half_life_days, 90.0, (30.0, FOREVER_DAYS))
+    history, histories = _times(
+        facts, "history_half_life_days", section.history_half_life_days, 90.0, (30.0, FOREVER_DAYS)
+    )
+    sizes: Grid = () if section.dimensions else ({"dimensions": 512.0},)
+    parameters: Parameters = {
+        "dimensions": float(section.dimensions or 256),
+        "rows": "user",
+        "half_life_days": half_life,
+        "history_half_life_days": history,
+    }
+    return Spec("spectral", "spectral", parameters, (fits, sizes, histories))
 
 
 def _popularity(facts: Facts, config: Config) -> Spec:

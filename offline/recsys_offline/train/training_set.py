@@ -21,7 +21,7 @@ from recsys.vocabulary import UNKNOWN
 from recsys_offline.train import visits
 
 QUERIES_AT_ONCE = 2_000
-NEWCOMERS_SHARE = 0.5
+NEWCOMERS_SHARE = 1.0
 
 
 def modes(targets: tuple[EventType, ...]) -> tuple[ExcludePolicy, ExcludePolicy]:

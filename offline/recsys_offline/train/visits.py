@@ -11,7 +11,7 @@ from recsys.metrics import Truth
 from recsys.types import INTERACTION_TYPES, EventType, Int64s
 
 MOST_KNOWN_ITEMS = 5
-FORGOTTEN = 0.5
+FORGOTTEN = 0.7
 """Share of the users who are taken for new, whatever is known of them from before the window."""
 
 

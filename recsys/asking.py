@@ -1,0 +1,83 @@
+"""Queries of the wire as arrays: what is known of who asks, with what the query itself tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from recsys.interactions import Histories
+from recsys.live import with_live
+from recsys.queries import QueryBatch, exclusions
+from recsys.slate import Asked
+from recsys.types import Bools, EventType, ExcludePolicy, Int32s, Int64s, Query
+from recsys.vocabulary import MAX_ID_BYTES, UNKNOWN, Vocabulary
+
+
+def batch_of(
+    queries: Sequence[Query],
+    users: Vocabulary,
+    items: Vocabulary,
+    histories: Histories,
+    window: tuple[int, int],
+    allowed_items: Bools | None,
+) -> QueryBatch:
+    """One batch of some queries.
+
+    Args:
+        queries: at least one.
+        users: of the histories.
+        items: of the catalogue.
+        histories: in the bundle.
+        window: first and last time that a query can count as asked at, unix seconds.
+        allowed_items: bool[n_items], what may be in the slates of all of them; None: every item.
+    """
+    seeds = [known_items(items, query.seed_item_ids) for query in queries]
+    user_num = np.array([users.num(query.user_id) for query in queries], dtype=np.int32)
+    asked_at = np.array([query.now for query in queries], dtype=np.int64)
+    now = asked_at.clip(*window)
+    stored = histories.rows(user_num)
+    history = with_live(stored, [query.live_events for query in queries], items)
+    if history is not stored:
+        history = _at(history, asked_at, now, window[0])
+    if any(len(part) for part in seeds):
+        history = history.preceded_by(seeds, now, EventType.VIEW_ITEM)
+    fresh = np.diff(history.indptr) > np.diff(stored.indptr)
+    policies = [query.parameters.exclude_policy for query in queries]
+    further = [
+        np.concatenate([known_items(items, query.exclude_item_ids), seed])
+        for query, seed in zip(queries, seeds, strict=True)
+    ]
+    return QueryBatch(
+        user_num=np.where(fresh, UNKNOWN, user_num).astype(np.int32),
+        now=now,
+        history=history,
+        discovery=np.array([policy != ExcludePolicy.NONE for policy in policies]),
+        n_items=len(items),
+        excluded=exclusions(history, policies, len(items), further),
+        allowed_items=allowed_items,
+    )
+
+
+def _at(history: Histories, asked_at: Int64s, now: Int64s, until: int) -> Histories:
+    """The histories with live events as old as they are, counted from the times at which queries count as asked."""
+    live = np.flatnonzero(history.time >= until)
+    row, time = history.row[live], history.time.copy()
+    time[live] = (time[live] - (asked_at - now)[row]).clip(until, now[row])
+    return replace(history, time=time)
+
+
+def asked_of(query: Query, items: Vocabulary) -> Asked:
+    """What a query asks of its slate."""
+    shown = ((items.num(item_id), times) for item_id, times in query.shown)
+    known = tuple(pair for pair in shown if pair[0] != UNKNOWN)
+    return Asked(query.slate_size, query.rules, known, query.seed, query.parameters.fill)
+
+
+def known_items(items: Vocabulary, ids: Sequence[str]) -> Int32s:
+    """The rows of the known ids, in order, each once."""
+    # A huge id would make every id of the array as wide.
+    nums = dict.fromkeys(items.nums([text for text in ids if len(text) <= MAX_ID_BYTES]).tolist())
+    nums.pop(UNKNOWN, None)
+    return np.array([*nums], dtype=np.int32)

@@ -1,0 +1,166 @@
+"""What users do, kept for good: an append-only log that any number of processes share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from recsys import sqlite_files
+from recsys.types import EventType, LiveEvent
+
+FILE = "events.db"
+_SCHEMA = """
+CREATE TABLE events (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+  event_id TEXT NOT NULL UNIQUE,
+  user_id TEXT NOT NULL,
+  item_id TEXT NOT NULL,
+  event_type INTEGER NOT NULL,
+  event_time INTEGER NOT NULL,
+  quantity REAL NOT NULL,
+  price REAL,
+  session_id TEXT NOT NULL,
+  recommendation_id TEXT NOT NULL,
+  position INTEGER NOT NULL
+);
+CREATE INDEX history ON events (user_id, event_time) WHERE event_type <> 9 AND item_id <> '';
+"""
+_VERSION = 1
+_COLUMNS = """
+event_id, user_id, item_id, event_type, event_time, quantity, price, session_id, recommendation_id, position
+"""
+_APPEND = f"""
+INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING
+"""  # noqa: S608 - all of it stands here
+_OF_USER = """
+SELECT item_id, event_type, event_time, price, session_id, sequence FROM events
+WHERE user_id = ? AND event_time >= ? AND event_type <> 9 AND item_id <> ''
+ORDER BY event_time DESC, sequence DESC LIMIT ?
+"""
+_SCAN = f"SELECT {_COLUMNS} FROM events ORDER BY sequence"  # noqa: S608
+_SCAN_NUMBERED = f"SELECT sequence, {_COLUMNS} FROM events ORDER BY sequence"  # noqa: S608
+_SCANNED = 10_000
+_PRUNE = "DELETE FROM events WHERE sequence >= ? AND sequence < ? AND event_time < ?"
+_PRUNED = 1_000
+"""Rows that a step of a pruning looks at: writers wait for it."""
+
+
+class LoggedEvent(NamedTuple):
+    """One event as the log keeps it: a row of its table.
+
+    Attributes:
+        event_id: unique for ever.
+        user_id: who acted.
+        item_id: on what; empty for a search.
+        event_type: a value of EventType.
+        event_time: unix seconds.
+        quantity: units.
+        price: per unit; None where unknown.
+        session_id: the visit; empty where unknown.
+        recommendation_id: the slate that it follows from; empty: none.
+        position: rank in that slate, from 1; 0: unknown.
+    """
+
+    event_id: str
+    user_id: str
+    item_id: str
+    event_type: int
+    event_time: int
+    quantity: float = 1.0
+    price: float | None = None
+    session_id: str = ""
+    recommendation_id: str = ""
+    position: int = 0
+
+    @property
+    def live(self) -> LiveEvent:
+        """The event as a query has it."""
+        price = math.nan if self.price is None else self.price
+        return LiveEvent(self.item_id, EventType(self.event_type), self.event_time, price, self.session_id)
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """What one user did lately.
+
+    Attributes:
+        events: newest first.
+        version: grows whenever an event joins them; 0 when there is none.
+    """
+
+    events: tuple[LiveEvent, ...] = ()
+    version: int = 0
+
+
+class EventLog:
+    """The log in a state directory; one thread at a time may use an object, any number of objects one directory.
+
+    Args:
+        directory: made where it is missing.
+
+    Raises:
+        StateError: it cannot be used; so say all methods.
+    """
+
+    __slots__ = ("_connection", "_path")
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / FILE
+        self._connection = sqlite_files.connect(self._path, _SCHEMA, _VERSION, durable=True)
+
+    def append(self, events: Sequence[LoggedEvent]) -> list[bool]:
+        """Store events, all or none; whether each is new. They are on disk when it returns."""
+        with sqlite_files.transaction(self._connection, self._path) as connection:
+            return [connection.execute(_APPEND, event).rowcount == 1 for event in events]
+
+    def of_user(self, user_id: str, since: int, limit: int) -> UserState:
+        """The newest events of a user, at most ``limit``, none before ``since`` (unix seconds).
+
+        Impressions, and searches that name no item, are no history and are left out.
+        """
+        with sqlite_files.explained(self._path):
+            rows = self._connection.execute(_OF_USER, (user_id, since, limit)).fetchall()
+        if not rows:
+            return UserState()
+        events = tuple(
+            LiveEvent(item_id, EventType(event_type), time, math.nan if price is None else price, session_id)
+            for item_id, event_type, time, price, session_id, _ in rows
+        )
+        return UserState(events, max(row[-1] for row in rows))
+
+    def scan(self) -> Iterator[list[LoggedEvent]]:
+        """All events in the order of their storing, in parts, as they were when it began."""
+        with sqlite_files.explained(self._path):
+            cursor = self._connection.execute(_SCAN)
+            while rows := cursor.fetchmany(_SCANNED):
+                yield list(map(LoggedEvent._make, rows))
+
+    def scan_numbered(self) -> Iterator[list[tuple[int, LoggedEvent]]]:
+        """As :meth:`scan`, each event with its sequence number: what :attr:`UserState.version` counts by."""
+        with sqlite_files.explained(self._path):
+            cursor = self._connection.execute(_SCAN_NUMBERED)
+            while rows := cursor.fetchmany(_SCANNED):
+                yield [(number, LoggedEvent(*columns)) for number, *columns in rows]
+
+    def prune(self, before: int) -> Iterator[int]:
+        """Delete events from before a time (unix seconds) and shrink the file, in steps, so that others may write.
+
+        Yields:
+            How many events a step deleted, after each that wrote something.
+        """
+        with sqlite_files.explained(self._path):
+            first, last = self._connection.execute("SELECT min(sequence), max(sequence) FROM events").fetchone()
+        for start in range(first or 0, (last or -1) + 1, _PRUNED):
+            with sqlite_files.transaction(self._connection, self._path) as connection:
+                deleted = connection.execute(_PRUNE, (start, start + _PRUNED, before)).rowcount
+            if deleted:
+                yield deleted
+        for _ in sqlite_files.shrink(self._connection, self._path):
+            yield 0
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()

@@ -1,0 +1,147 @@
+"""Slates served, kept to be joined with what users did next."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys import sqlite_files
+from recsys.types import LiveEvent, SlateItem
+
+FILE = "exposures.db"
+_SCHEMA = """
+CREATE TABLE exposures (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+  recommendation_id TEXT NOT NULL,
+  exposure_time INTEGER NOT NULL,
+  user_id TEXT NOT NULL,
+  placement TEXT NOT NULL,
+  bundle_id TEXT NOT NULL,
+  assignments TEXT NOT NULL,
+  items TEXT NOT NULL
+);
+CREATE INDEX of_user ON exposures (user_id, exposure_time) WHERE user_id <> '';
+CREATE INDEX of_time ON exposures (exposure_time);
+"""
+_VERSION = 1
+_COLUMNS = "recommendation_id, exposure_time, user_id, placement, bundle_id, assignments, items"
+_APPEND = f"INSERT INTO exposures ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - all of it stands here
+_OF_USER = """
+SELECT exposure_time, items FROM exposures
+WHERE user_id = ? AND user_id <> '' AND exposure_time >= ? ORDER BY exposure_time DESC LIMIT ?
+"""
+_SCAN = f"SELECT {_COLUMNS} FROM exposures ORDER BY sequence"  # noqa: S608
+_SCANNED = 1_000
+_PRUNE = """
+DELETE FROM exposures WHERE sequence IN (SELECT sequence FROM exposures WHERE exposure_time < ? LIMIT 1000)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """One slate as it was served.
+
+    Attributes:
+        recommendation_id: of the slate.
+        time: unix seconds.
+        user_id: who asked; empty for anonymous.
+        placement: where it stood.
+        bundle_id: what answered.
+        assignments: (experiment, variant) that shaped it.
+        items: best first; their reasons are not kept.
+    """
+
+    recommendation_id: str
+    time: int
+    user_id: str
+    placement: str
+    bundle_id: str
+    assignments: tuple[tuple[str, str], ...]
+    items: tuple[SlateItem, ...]
+
+
+class ExposureLog:
+    """The log in a state directory; one thread at a time may use an object, any number of objects one directory.
+
+    A power failure may take the newest exposures; the end of the process does not.
+
+    Args:
+        directory: made where it is missing.
+
+    Raises:
+        StateError: it cannot be used; so say all methods.
+    """
+
+    __slots__ = ("_connection", "_path")
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / FILE
+        self._connection = sqlite_files.connect(self._path, _SCHEMA, _VERSION, durable=False)
+
+    def append(self, exposures: Sequence[Exposure]) -> None:
+        """Store exposures, all or none."""
+        rows = list(map(_row, exposures))
+        with sqlite_files.transaction(self._connection, self._path) as connection:
+            connection.executemany(_APPEND, rows)
+
+    def shown(self, user_id: str, since: int, limit: int, events: Sequence[LiveEvent] = ()) -> Counter[str]:
+        """How often each item was shown to a user without an event on it since.
+
+        Args:
+            user_id: who; nothing was shown to the empty one.
+            since: unix seconds; earlier slates do not count.
+            limit: newest slates that count.
+            events: of the user, newest first.
+        """
+        acted = {event.item_id: event.time for event in reversed(events)}
+        with sqlite_files.explained(self._path):
+            rows = self._connection.execute(_OF_USER, (user_id, since, limit)).fetchall()
+        return Counter(
+            item_id for time, items in rows for item_id, *_ in json.loads(items) if time > acted.get(item_id, -1)
+        )
+
+    def scan(self) -> Iterator[list[Exposure]]:
+        """All exposures in the order of their storing, in parts, as they were when it began."""
+        with sqlite_files.explained(self._path):
+            cursor = self._connection.execute(_SCAN)
+            while rows := cursor.fetchmany(_SCANNED):
+                yield [_exposure(*row) for row in rows]
+
+    def prune(self, before: int) -> Iterator[int]:
+        """Delete exposures from before a time (unix seconds) and shrink the file, in steps: how many each deleted."""
+        return sqlite_files.prune(self._connection, self._path, _PRUNE, before)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+
+def _row(exposure: Exposure) -> tuple[str | int, ...]:
+    items = [(item.item_id, item.score, item.sources, item.propensity) for item in exposure.items]
+    return (
+        exposure.recommendation_id,
+        exposure.time,
+        exposure.user_id,
+        exposure.placement,
+        exposure.bundle_id,
+        _json(exposure.assignments),
+        _json(items),
+    )
+
+
+def _exposure(
+    recommendation_id: str, time: int, user_id: str, placement: str, bundle_id: str, assignments: str, items: str
+) -> Exposure:
+    shown = tuple(
+        SlateItem(item_id, score, tuple(sources), propensity=propensity)
+        for item_id, score, sources, propensity in json.loads(items)
+    )
+    pairs = tuple((experiment, variant) for experiment, variant in json.loads(assignments))
+    return Exposure(recommendation_id, time, user_id, placement, bundle_id, pairs, shown)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

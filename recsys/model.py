@@ -1,0 +1,60 @@
+"""All that answers are computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recsys.catalogue import ItemCatalogue
+from recsys.ranker import Ranker
+from recsys.slate import Shelf, Slots
+from recsys.snapshot import Snapshot
+from recsys.sources import AlsSource, PopularitySource
+from recsys.types import Float32s
+from recsys.vocabulary import Vocabulary
+
+NO_CATALOGUE = ItemCatalogue.empty(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """All that answers are computed from.
+
+    Attributes:
+        users: ids of the snapshot's histories.
+        items: ids of the catalogue.
+        snapshot: state at the end of the bundle's data.
+        blend: float32[3, S], weights of the sources in stage 1's order, as in Candidates.blend.
+        ranker: stage 2; None where it did not beat stage 1.
+        latest: unix seconds; later queries count as asked then, as the ranker has never seen greater ages, and earlier
+            ones than the bundle's end as asked at that.
+        slots: places kept for some sources.
+        catalogue: what the shop says of the items; where it is not given, nothing, and all can be served.
+    """
+
+    users: Vocabulary
+    items: Vocabulary
+    snapshot: Snapshot
+    blend: Float32s
+    ranker: Ranker | None
+    latest: int
+    slots: tuple[Slots, ...] = ()
+    catalogue: ItemCatalogue = NO_CATALOGUE
+
+    def __post_init__(self) -> None:
+        if self.catalogue is NO_CATALOGUE:
+            object.__setattr__(self, "catalogue", ItemCatalogue.empty(len(self.items)))
+
+    @property
+    def popular(self) -> PopularitySource:
+        """The source that fills slates and answers where nothing is known."""
+        return next(source for source in self.snapshot.sources if isinstance(source, PopularitySource))
+
+    @property
+    def als(self) -> AlsSource | None:
+        """The source of user and item factors, where the bundle has it."""
+        return next((source for source in self.snapshot.sources if isinstance(source, AlsSource)), None)
+
+    @property
+    def shelf(self) -> Shelf:
+        """What rules know of the items."""
+        return Shelf(self.catalogue, self.items, None if self.als is None else self.als.item_factors)

@@ -1,0 +1,88 @@
+"""Items like some items: by who acts on both, and by the angle between their factors, which new items have too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.fetching import fetched
+from recsys.item_index import largest
+from recsys.queries import LIVE, QueryBatch
+from recsys.sources import AlsSource, CandidateSource, Proposal, SimilaritySource
+from recsys.types import Array, Float32s, Int32s
+
+LEAST_WEIGHT = 0.01
+"""So that items of which only one source knows anything still stand in the order of that source."""
+
+
+@dataclass(frozen=True, slots=True)
+class LikenessSource:
+    """The cosine between item factors; those of new items are mapped from their attributes.
+
+    Attributes:
+        item_factors: float32[n_items, d].
+        length: float32[n_items], of the factors; infinite where they are nothing.
+    """
+
+    item_factors: Float32s
+    length: Float32s
+    name: str = "factor_similarity"
+
+    @classmethod
+    def of(cls, als: AlsSource) -> LikenessSource:
+        """Over the factors of ALS."""
+        length = np.linalg.norm(als.item_factors, axis=1).astype(np.float32)
+        return cls(als.item_factors, np.where(length > 0, length, np.float32(np.inf)))
+
+    def propose(self, batch: QueryBatch, k: int) -> Proposal:
+        """The k items nearest to the mean direction of the history's items."""
+        vectors = self._directions(batch)
+        item_num, score = fetched(batch, k, self._search)
+        item_num[score <= 0] = -1  # at a right angle or more, two items have nothing in common
+
+        def score_of(query: Array, item: Array) -> Float32s:
+            dots: Float32s = np.einsum("nd,nd->n", vectors[query], self.item_factors[item]) / self.length[item]
+            return dots
+
+        return Proposal(item_num, score, score_of)
+
+    def _directions(self, batch: QueryBatch) -> Float32s:
+        """float32[q, d]: of length 1, or 0 where nothing is known of the history's items."""
+        summed = np.zeros((len(batch), self.item_factors.shape[1]), dtype=np.float32)
+        item = batch.history.item_num
+        np.add.at(summed, batch.history.row, self.item_factors[item] / self.length[item, None])
+        length = np.linalg.norm(summed, axis=1, keepdims=True)
+        return np.asarray(summed / np.where(length > 0, length, 1), dtype=np.float32)
+
+    def _search(self, batch: QueryBatch, count: int) -> tuple[Int32s, Float32s]:
+        """The nearest of the items that are allowed in all slates."""
+        vectors = self._directions(batch)
+        if batch.allowed_items is None:
+            score, place = largest((vectors @ self.item_factors.T) / self.length, count)
+            return place.astype(np.int32), score
+        rows = np.flatnonzero(batch.allowed_items).astype(np.int32)
+        score, place = largest((vectors @ self.item_factors[rows].T) / self.length[rows], count)
+        return rows[place], score
+
+
+def similar_sources(
+    sources: tuple[CandidateSource, ...], blend: Float32s
+) -> tuple[tuple[CandidateSource, ...], Float32s]:
+    """The sources of similar items and their weights float32[S']: those of stage 1 for a visit, but none of nothing.
+
+    Args:
+        sources: of the snapshot.
+        blend: float32[3, S], stage 1's weights.
+    """
+    chosen: list[CandidateSource] = []
+    weights: list[float] = []
+    for source, weight in zip(sources, blend[LIVE], strict=True):
+        if isinstance(source, SimilaritySource):
+            chosen.append(source)
+        elif isinstance(source, AlsSource):
+            chosen.append(LikenessSource.of(source))
+        else:
+            continue
+        weights.append(max(float(weight), LEAST_WEIGHT))
+    return tuple(chosen), np.array(weights, dtype=np.float32)

@@ -1,0 +1,62 @@
+"""The source of what the whole graph of users and items says, beyond items that share a user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.fetching import fetched
+from recsys.item_index import ItemIndex, search_among
+from recsys.popularity import decay
+from recsys.queries import QueryBatch
+from recsys.sources import Proposal
+from recsys.types import Array, Float32s, Float64s, Int32s
+
+
+@dataclass(frozen=True, slots=True)
+class SpectralSource:
+    """The ideal low-pass filter of GF-CF (Shen et al. 2021, equation 14), asked with a history.
+
+    Attributes:
+        item_factors: float32[n_items, d], V of the filter times the root of each item's degree.
+        inverse_degree: float32[n_items], 1 over the degree of each item: its weight in a history; 0 where that is none.
+        weights: float64[10], weight of each event type by its number.
+        half_life_days: of a history's weight.
+        index: over ``item_factors``.
+    """
+
+    item_factors: Float32s
+    inverse_degree: Float32s
+    weights: Float64s
+    half_life_days: float
+    index: ItemIndex
+    name: str = "spectral"
+
+    def vectors(self, batch: QueryBatch) -> Float32s:
+        """float32[q, d]: the weighted sum of the histories' items."""
+        history = batch.history
+        age = batch.now[history.row] - history.time
+        weight = self.weights[history.event_type] * decay(age, self.half_life_days)
+        weight = (weight * self.inverse_degree[history.item_num]).astype(np.float32)
+        asked = sp.csr_array((weight, history.item_num, history.indptr), shape=(len(batch), batch.n_items))
+        return np.asarray(asked @ self.item_factors, dtype=np.float32)
+
+    def propose(self, batch: QueryBatch, k: int) -> Proposal:
+        """The k items of largest inner product."""
+        vectors = self.vectors(batch)
+        item_num, score = fetched(batch, k, self._search)
+        item_num[~vectors.any(axis=1)] = -1
+
+        def score_of(query: Array, item: Array) -> Float32s:
+            dots: Float32s = np.einsum("nd,nd->n", vectors[query], self.item_factors[item])
+            return dots
+
+        return Proposal(item_num, score, score_of)
+
+    def _search(self, batch: QueryBatch, count: int) -> tuple[Int32s, Float32s]:
+        """The best of the items that are allowed in all slates."""
+        vectors = self.vectors(batch)
+        score, items = search_among(self.index, self.item_factors, vectors, count, batch.allowed_items)
+        return items.astype(np.int32), score

@@ -1,0 +1,181 @@
+"""The line that everything else feeds or serves: retrieve, featurise, rank, slate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys import features
+from recsys.cycle import due_rates
+from recsys.model import Model
+from recsys.queries import QueryBatch
+from recsys.slate import TINY, Asked, RankedItems, assemble, popular_items
+from recsys.sources import Candidates, CandidateSource, given, retrieve, source_names
+from recsys.types import Float32s, Int64s, ServingParameters
+
+Timer = Callable[[], float]
+EMPTY = RankedItems(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.int64), (), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Slates of a batch as rows, and what they were made of.
+
+    Attributes:
+        slates: one for each query.
+        candidates: None where retrieval failed.
+        names: of the sources that proposed them, in the order of their columns.
+        degraded: stages that failed.
+        errors: the failures.
+        features: float32[n, f], of the candidates; None where the ranker did not score them.
+    """
+
+    slates: list[RankedItems]
+    candidates: Candidates | None
+    names: tuple[str, ...]
+    degraded: tuple[str, ...] = ()
+    errors: tuple[Exception, ...] = ()
+    features: Float32s | None = None
+
+
+class Stopwatch:
+    """Adds up the seconds of stages, each lap since the one before."""
+
+    __slots__ = ("_last", "_timer", "seconds")
+
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+        self._last = timer()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        """The time since the last lap belongs to this stage."""
+        now = self._timer()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+def rank(
+    model: Model, batch: QueryBatch, asked: Sequence[Asked], parameters: ServingParameters, stopwatch: Stopwatch
+) -> Ranked:
+    """Slates of a batch as rows; a stage that fails leaves what the stages before it know."""
+    names = model.snapshot.source_names
+    try:
+        candidates = retrieve(model.snapshot.sources, batch, parameters.candidates_per_source)
+        if parameters.sources:
+            candidates = candidates.where(candidates.proposed_by(np.isin(names, parameters.sources)))
+        blend = candidates.blend(model.blend, batch.mode)
+        kept = candidates.best(blend, parameters.candidates, model.snapshot.reserved)
+        candidates, blend = candidates.where(kept), blend[kept]
+    except Exception as error:  # noqa: BLE001 - whatever failed, the shop gets a slate; the caller logs the error
+        return _popular(model, batch, asked, error)
+    stopwatch.lap("retrieve")
+    score, matrix, errors = _scored(model, batch, candidates, blend, parameters, stopwatch)
+    margin = score if matrix is not None else _as_margin(score, candidates, asked)
+    slates = assemble(batch, candidates, margin, asked, model.popular, model.slots, model.shelf)
+    for row in np.flatnonzero(np.diff(batch.history.indptr) == 0).tolist():
+        slates[row] = _popular_slate(model, batch, row, asked[row])
+    stopwatch.lap("slate")
+    return Ranked(slates, candidates, names, ("ranker",) if errors else (), errors, matrix)
+
+
+def rank_similar(
+    model: Model,
+    sources: tuple[CandidateSource, ...],
+    weights: Float32s,
+    batch: QueryBatch,
+    asked: Sequence[Asked],
+    parameters: ServingParameters,
+    stopwatch: Stopwatch,
+) -> Ranked:
+    """As :func:`rank`, of items like those of the histories.
+
+    Args:
+        model: all else.
+        sources: of similar items.
+        weights: float32[S'], of the sources.
+        batch: the queries; their histories are the items.
+        asked: by each query.
+        parameters: how to serve.
+        stopwatch: learns what each stage took.
+    """
+    try:
+        depth = max(parameters.candidates_per_source, *(each.size for each in asked))
+        candidates = retrieve(sources, batch, depth)
+        score: Float32s = candidates.scaled @ weights
+    except Exception as error:  # noqa: BLE001 - as in rank
+        return _popular(model, batch, asked, error)
+    stopwatch.lap("retrieve")
+    margin = _as_margin(score, candidates, asked)
+    slates = assemble(batch, candidates, margin, asked, model.popular, (), model.shelf)
+    stopwatch.lap("slate")
+    return Ranked(slates, candidates, source_names(sources))
+
+
+def rank_given(
+    model: Model, batch: QueryBatch, keys: Int64s, parameters: ServingParameters
+) -> tuple[Candidates, Float32s, Float32s]:
+    """The caller's own candidates, the scores of stage 1 and those of both stages: float32[n] each.
+
+    Args:
+        model: all that the scores are computed from.
+        batch: the queries.
+        keys: int64[n], rising: pairs of query and item, as ``batch.keys`` numbers them.
+        parameters: how to serve.
+
+    Raises:
+        Exception: whatever a stage raises; a caller's own order is no worse than a part of ours.
+    """
+    candidates = given(model.snapshot.sources, batch, parameters.candidates_per_source, keys)
+    blend = candidates.blend(model.blend, batch.mode)
+    if model.ranker is None or not parameters.use_ranker or len(candidates) == 0:
+        return candidates, blend, blend
+    return candidates, blend, model.ranker.score(_matrix(model, batch, candidates, blend))
+
+
+def _scored(
+    model: Model,
+    batch: QueryBatch,
+    candidates: Candidates,
+    blend: Float32s,
+    parameters: ServingParameters,
+    stopwatch: Stopwatch,
+) -> tuple[Float32s, Float32s | None, tuple[Exception, ...]]:
+    """The ranker's scores, and what it saw; else rates by the user's cycle, or stage 1's scores, with what failed."""
+    ranker = model.ranker if parameters.use_ranker else None
+    if len(candidates) == 0 or not (ranker or parameters.by_cycle):
+        return blend, None, ()
+    try:
+        matrix = _matrix(model, batch, candidates, blend)
+        stopwatch.lap("featurise")
+        if parameters.by_cycle or ranker is None:
+            return due_rates(matrix, features.feature_names(model.snapshot.source_names)), None, ()
+        score = ranker.score(matrix)
+        stopwatch.lap("rank")
+    except Exception as error:  # noqa: BLE001 - retrieval order is still a good answer; the caller logs the error
+        return blend, None, (error,)
+    return score, matrix, ()
+
+
+def _matrix(model: Model, batch: QueryBatch, candidates: Candidates, blend: Float32s) -> Float32s:
+    """float32[n, f]: the features of the candidates."""
+    return features.matrix(features.Context(batch, candidates, blend, model.snapshot.stats))
+
+
+def _popular(model: Model, batch: QueryBatch, asked: Sequence[Asked], error: Exception) -> Ranked:
+    """The popular slates of a batch for which retrieval failed."""
+    slates = [_popular_slate(model, batch, row, each) for row, each in enumerate(asked)]
+    return Ranked(slates, None, (), ("retrieval",), (error,))
+
+
+def _popular_slate(model: Model, batch: QueryBatch, row: int, asked: Asked) -> RankedItems:
+    """The popular slate; an empty one where popular items must not fill up."""
+    return popular_items(batch, row, asked, model.popular, model.shelf) if asked.fill else EMPTY
+
+
+def _as_margin(score: Float32s, candidates: Candidates, asked: Sequence[Asked]) -> Float32s:
+    """Stage 1's scores float32[n]; their logarithms for queries whose rules multiply odds."""
+    ruled = np.array([each.is_ruled for each in asked], dtype=bool)[candidates.query_num]
+    return np.where(ruled, np.log(np.maximum(score, np.float32(TINY))), score) if ruled.any() else score

@@ -1,0 +1,96 @@
+"""The event log in SQLite files: what every log promises, and what can happen to files."""
+
+import shutil
+import sqlite3
+import threading
+
+import pytest
+
+from recsys.errors import StateError
+from recsys.event_log import EventLog
+from suites.event_log_suite import EventLogSuite, event, stored
+
+
+@pytest.fixture
+def open_log(tmp_path):
+    logs = []
+
+    def open_one():
+        logs.append(EventLog(tmp_path / "state"))
+        return logs[-1]
+
+    yield open_one
+    for log in logs:
+        log.close()
+
+
+class TestEventLog(EventLogSuite):
+    pass
+
+
+def test_a_torn_tail_is_cut_at_the_last_whole_commit(open_log, tmp_path):
+    log, wal = open_log(), tmp_path / "state" / "events.db-wal"
+    sizes = []
+    for name in "abc":
+        log.append([event(name)])
+        sizes.append(wal.stat().st_size)
+    for size in range(sizes[1], sizes[2] + 1, 997):
+        torn = tmp_path / f"torn{size}"
+        shutil.copytree(tmp_path / "state", torn, ignore=shutil.ignore_patterns("*-shm"))
+        with (torn / "events.db-wal").open("r+b") as file:
+            file.truncate(size)
+        mended = EventLog(torn)
+        assert [one.event_id for one in stored(mended)] == ["a", "b"]
+        assert mended.append([event("c"), event("a")]) == [True, False]
+        mended.close()
+
+
+def test_an_append_that_fails_stores_nothing_and_the_log_goes_on(open_log):
+    log = open_log()
+    with pytest.raises(StateError, match=r"events\.db"):
+        log.append([event("a"), event("b")._replace(item_id=None)])
+    assert stored(log) == []
+    assert log.append([event("a")]) == [True]
+
+
+def test_a_pruned_log_gives_its_space_back(open_log, tmp_path):
+    log = open_log()
+    log.append([event(str(num), time=num) for num in range(20_000)])
+    sum(log.prune(before=1_000))
+    size = (tmp_path / "state" / "events.db").stat().st_size
+    sum(log.prune(before=19_000))
+    assert (tmp_path / "state" / "events.db").stat().st_size < size / 5
+    assert (tmp_path / "state" / "events.db-wal").stat().st_size == 0
+
+
+def test_many_may_make_the_log_at_once(tmp_path):
+    def start(number):
+        log = EventLog(tmp_path / "new")
+        done.append(log.append([event(str(number))]))
+        log.close()
+
+    done = []
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == [[True]] * 12
+
+
+@pytest.mark.parametrize("harm", ["no database", "another version", "a file in its way"])
+def test_a_file_that_cannot_be_used_is_an_error_of_one_line_that_names_it(tmp_path, harm):
+    path = tmp_path / "state" / "events.db"
+    if harm == "a file in its way":
+        path.parent.write_text("")
+    else:
+        path.parent.mkdir()
+        path.write_bytes(b"junk" * 2000)
+    if harm == "another version":
+        path.unlink()
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    with pytest.raises(StateError, match=r"state\S*: .+; .+") as caught:
+        EventLog(path.parent)
+    assert "\n" not in str(caught.value)
