@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from recsys.config import Config
-from recsys.errors import RecsysError
 from recsys.registry import Registry
 from recsys.types import SECONDS_PER_DAY
 from recsys_offline import checks, dataset
 from recsys_offline.dataset import Dataset
 from recsys_offline.evaluate.table import table_lines
 from recsys_offline.jobs import evaluate_bundle, train_bundle
-from recsys_offline.server_process import running
+from recsys_offline.server_process import Ask, calling, running
 from recsys_offline.simulate import simulate
 
 SHOP = (6_000, 800, 120, 7)  # users, items, days, seed
@@ -52,11 +48,12 @@ def run(path: Path | None, *, stop: bool) -> int:
         if until:
             _title("Evaluation on what came after")
             print("\n".join(_short(table_lines(evaluate_bundle(data, registry, bundle_id, None)))))
-        options = ("--registry", registry.root)
+        options = ("--registry", registry.root, "--state", root / "state")
         with running(options, root / "server.log", metrics="127.0.0.1:0") as server:
             _title("Answers over gRPC")
             print(server.line)
-            _show(data, until, server.address)
+            with calling(server.address) as ask:
+                _show(data, until, ask)
             if not stop:
                 print("\nserving on; Ctrl-C stops", flush=True)
                 _wait()
@@ -90,8 +87,8 @@ def _short(lines: list[str]) -> list[str]:
     return kept
 
 
-def _show(data: Dataset, until: int | None, address: str) -> None:
-    """Slates, with titles, of two users with a history and of a new one."""
+def _show(data: Dataset, until: int | None, ask: Ask) -> None:
+    """Slates, with titles, of two users with a history and of a new one, before and after a first look at an item."""
     events = data.events.before(until) if until else data.events
     counts = np.bincount(events.user_num, minlength=len(data.users))[: len(data.users)]
     by_activity = np.argsort(-counts, kind="stable")
@@ -101,27 +98,25 @@ def _show(data: Dataset, until: int | None, address: str) -> None:
     for user, who in ((regular, "a regular"), (casual, "a casual shopper")):
         latest = events.item_num[events.user_num == user][::-1]
         seen = [titles[item] or item for item in data.items.ids(np.array(list(dict.fromkeys(latest.tolist()))[:3]))]
-        _print_slate(
-            f"{data.users.id(user)}, {who}, last seen: {', '.join(seen)}", _ask(address, data.users.id(user)), titles
-        )
-    _print_slate("somebody-new, whom the shop has never met", _ask(address, "somebody-new"), titles)
+        slate = _slate(ask, data.users.id(user))
+        _print_slate(f"{data.users.id(user)}, {who}, last seen: {', '.join(seen)}", slate, titles)
+    _print_slate("somebody-new, whom the shop has never met", _slate(ask, "somebody-new"), titles)
+    item_id = slate["items"][0]["item_id"]
+    view = {"user_id": "somebody-new", "item_id": item_id, "event_type": "EVENT_TYPE_VIEW_ITEM"}
+    ask("EventService.RecordEvents", {"events": [view]})
+    looked_at = titles.get(item_id) or item_id
+    _print_slate(f"somebody-new, who has just looked at {looked_at}", _slate(ask, "somebody-new"), titles)
 
 
-def _ask(address: str, user_id: str) -> dict[str, Any]:
-    """What the server answers."""
-    command = [sys.executable, "-m", "recsys_server.ask", "--address", address, "--slate-size", str(SHOWN)]
-    done = subprocess.run([*command, user_id], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
-    if done.returncode:
-        raise RecsysError(f"the server did not answer: {done.stderr.strip()}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+def _slate(ask: Ask, user_id: str) -> dict[str, Any]:
+    return ask("RecommendationService.Recommend", {"user_id": user_id, "slate_size": SHOWN})
 
 
 def _print_slate(head: str, answer: dict[str, Any], titles: dict[str, str]) -> None:
     print(f"\n{head}  ({answer['served_from'].removeprefix('SERVED_FROM_').lower().replace('_', ' ')})")
     for item in answer["items"]:
         name = titles.get(item["item_id"]) or item["item_id"]
-        print(f"  {item['rank']:>2}  {name:<44} {', '.join(item['sources'])}", flush=True)
+        print(f"  {item['rank']:>2}  {name:<44} {', '.join(item.get('sources', ()))}", flush=True)
 
 
 def _wait() -> None:

@@ -1,21 +1,24 @@
-"""A server of our own for as long as a job needs it."""
+"""A server of our own for as long as a job needs it, and a client: the jobs themselves know no gRPC."""
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recsys.errors import RecsysError
 
 SAID = 500
 """Characters of its log that are shown of a server that does not start."""
 DRAIN_SECONDS = 30.0
+Ask = Callable[..., dict[str, Any]]
 _ADDRESS = re.compile(r" on (\S+),")
 
 
@@ -58,3 +61,27 @@ def running(
             finally:
                 process.send_signal(end)
                 process.wait(timeout=DRAIN_SECONDS)
+
+
+@contextmanager
+def calling(*addresses: str) -> Iterator[Ask]:
+    """A function that calls servers: from "Service.Method", a request as JSON, and which server, to the response.
+
+    It raises RecsysError where a call is refused or a server cannot be reached.
+    """
+    command = [sys.executable, "-m", "recsys_server.call", *addresses]
+    process = subprocess.Popen(  # noqa: S603 - our own
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    with process:
+
+        def ask(method: str, request: dict[str, Any], server: int = 0) -> dict[str, Any]:
+            if process.stdin is not None:
+                process.stdin.write(json.dumps({"method": method, "request": request, "server": server}) + "\n")
+            line = process.stdout.readline() if process.stdout is not None else ""
+            answer: dict[str, Any] = json.loads(line) if line else {"error": "the server did not answer"}
+            if "error" in answer:
+                raise RecsysError(f"{method}: {answer['error']}")
+            return answer
+
+        yield ask

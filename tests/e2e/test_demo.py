@@ -24,11 +24,12 @@ def test_the_demo_shows_data_training_metrics_and_titled_answers_and_ends_with_0
     assert re.search(r"^two-stage +0\.\d{4}", done.out, re.MULTILINE)
     answers = done.out.split("== Answers over gRPC ==")[1]
     heads = re.findall(r"^(.+)  \((.+)\)$", answers, re.MULTILINE)
-    assert [served for _, served in heads] == ["model", "model", "popular cache"]
+    assert [served for _, served in heads] == ["model", "model", "popular cache", "model"]
     assert "somebody-new" in heads[2][0]
+    assert heads[3][0].startswith("somebody-new, who has just looked at ")
     assert "last seen: " in heads[0][0]
     items = re.findall(r"^ +(\d+)  (\S.+?) +[a-z_]+(?:, [a-z_]+)*$", answers, re.MULTILINE)
-    assert [int(rank) for rank, _ in items] == [1, 2, 3, 4, 5] * 3
+    assert [int(rank) for rank, _ in items] == [1, 2, 3, 4, 5] * 4
     assert all(" " in title for _, title in items), "titles, not ids"
-    slates = [frozenset(title for _, title in items[start : start + 5]) for start in range(0, 15, 5)]
-    assert len(set(slates)) == 3
+    slates = [frozenset(title for _, title in items[start : start + 5]) for start in range(0, 20, 5)]
+    assert len(set(slates)) == 4

@@ -8,11 +8,8 @@ the event log, and every number must be equal.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from recsys import bundle, config
-from recsys.errors import RecsysError
 from recsys.event_log import EventLog
 from recsys.live import merged
 from recsys.recommender import Recommender
@@ -29,10 +25,10 @@ from recsys.sample_log import Sample, SampleLog
 from recsys.types import LiveEvent
 from recsys_offline.bench.quality import machine
 from recsys_offline.jobs import train_bundle
-from recsys_offline.server_process import running
+from recsys_offline.server_process import calling, running
 from recsys_offline.simulate import simulate
 
-USERS, ITEMS, DAYS, SHOP_SEED = 3_000, 800, 120, 7
+USERS, ITEMS, DAYS, SHOP_SEED = 8_000, 800, 120, 7
 TURNS = 10
 """Purchases of each user."""
 NEW_SHARE = 5
@@ -43,7 +39,6 @@ sample_share = 1.0
 [placements.default]
 exclude_policy = "purchased"
 """
-Ask = Callable[[str, dict[str, Any], int], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +96,7 @@ def _drive(root: Path, recommender: Recommender, events: int) -> int:
     with (
         running(options, root / "one.log") as one,
         running(options, root / "other.log") as other,
-        _client(one.address, other.address) as ask,
+        calling(one.address, other.address) as ask,
     ):
         for turn in range(events):
             person = turn // TURNS
@@ -115,28 +110,6 @@ def _drive(root: Path, recommender: Recommender, events: int) -> int:
             slate = ask("RecommendationService.Recommend", {"user_id": user}, 1)
             misses += any(item["item_id"] == bought for item in slate["items"])
     return misses
-
-
-@contextmanager
-def _client(*addresses: str) -> Iterator[Ask]:
-    """A process that calls the servers; the jobs themselves know no gRPC."""
-    command = [sys.executable, "-m", "recsys_server.call", *addresses]
-    with subprocess.Popen(  # noqa: S603 - our own
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    ) as process:
-
-        def ask(method: str, request: dict[str, Any], server: int) -> dict[str, Any]:
-            if process.stdin is None or process.stdout is None:
-                raise RecsysError("the client has no pipes")
-            process.stdin.write(json.dumps({"method": method, "request": request, "server": server}) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-            answer: dict[str, Any] = json.loads(line) if line else {"error": "the client ended"}
-            if "error" in answer:
-                raise RecsysError(f"{method}: {answer['error']}")
-            return answer
-
-        yield ask
 
 
 def replay(recommender: Recommender, state: Path) -> Replayed:
