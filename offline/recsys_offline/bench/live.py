@@ -1,4 +1,8 @@
-"""``recsys bench live``: users new since training, after some live events, against training anew with those events."""
+"""``recsys bench live``: users new since training, after some live events, against training anew.
+
+The old bundle knows the first part of the shop's time and is told the first events of each new user. The new bundles
+are trained on the whole time, on all that everybody else did and the same events of the new users.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ from recsys_offline.simulate import simulate
 from recsys_offline.train import run as training
 from recsys_offline.train.steps import Steps
 
-USERS, ITEMS, DAYS, SHOP_SEED = 6_000, 1_000, 120, 7
+USERS, ITEMS, DAYS, SHOP_SEED = 12_000, 1_000, 120, 7
 KNOWN = (1, 3, 10)
 """Live events after which a new user is asked for."""
 TRAINED_SHARE = 0.75
@@ -73,9 +77,8 @@ def judge(data: Dataset, known: Sequence[int]) -> dict[str, Any]:
     live = _train(data, cut)
     figures = {}
     for count in known:
-        told = np.zeros(len(events), dtype=bool)
-        told[[row for one in asked for row in one.rows[:count]]] = True
-        figures[str(count)] = _judge(data, asked, count, live, _train(_only(data, (events.time < cut) | told), None))
+        anew = replace(data, events=events.where(told(events, asked, count)))
+        figures[str(count)] = _judge(data, asked, count, live, _train(anew, None))
     return figures
 
 
@@ -97,17 +100,24 @@ def newcomers(data: Dataset, cut: int, most_known: int) -> list[Newcomer]:
     return [one for one in people if bought[list(one.rows[most_known:])].any()]
 
 
+def told(events: Events, asked: list[Newcomer], count: int) -> Bools:
+    """bool[n]: the events of everybody else, and the first ``count`` of each newcomer."""
+    kept = ~np.isin(events.user_num, [one.user_num for one in asked])
+    kept[[row for one in asked for row in one.rows[:count]]] = True
+    return kept
+
+
 def _judge(data: Dataset, asked: list[Newcomer], count: int, live: Recommender, anew: Recommender) -> dict[str, Any]:
     """The figures after ``count`` events."""
     truth = _truth(data, asked, count)
-    told = [_live_events(data.events, one.rows[:count], data) for one in asked]
+    live_events = [_live_events(data.events, one.rows[:count], data) for one in asked]
     ids = data.users.ids(np.array([one.user_num for one in asked]))
-    now = [events[0].time for events in told]
+    now = [events[0].time for events in live_events]
     ways = {
         "most popular": (live, [Query("", K, at) for at in now]),
         "live": (
             live,
-            [Query(user, K, at, live_events=events) for user, at, events in zip(ids, now, told, strict=True)],
+            [Query(user, K, at, live_events=events) for user, at, events in zip(ids, now, live_events, strict=True)],
         ),
         "trained anew": (anew, [Query(user, K, anew.until) for user in ids]),
     }
@@ -146,10 +156,6 @@ def _slates(data: Dataset, recommender: Recommender, queries: list[Query]) -> In
         for place, slate in enumerate(answer.slates, start):
             slates[place, : len(slate.items)] = data.items.nums([item.item_id for item in slate.items])
     return slates
-
-
-def _only(data: Dataset, kept: Bools) -> Dataset:
-    return replace(data, events=data.events.where(kept))
 
 
 def _train(data: Dataset, until: int | None) -> Recommender:

@@ -63,7 +63,7 @@ def bench(out: Path, events: int) -> dict[str, Any]:
         train_bundle(root / "shop", registry, None, config.Config())
         (root / "config.toml").write_text(CONFIG, encoding="utf-8")
         recommender = bundle.load(registry.path(registry.find(None)))
-        misses = _drive(root, recommender, events)
+        misses = drive(root, recommender, events)
         replayed = replay(recommender, root / "state")
     result = {
         "machine": machine(),
@@ -89,7 +89,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def _drive(root: Path, recommender: Recommender, events: int) -> int:
+def drive(root: Path, recommender: Recommender, events: int) -> int:
     """Buy what stands first, on one server, and ask another: how many answers still show it."""
     options = ("--registry", root / "registry", "--state", root / "state", "--config", root / "config.toml")
     misses = 0
