@@ -162,8 +162,9 @@ class PlacementSection(Section):
 class CacheSection(Section):
     """Answers that are kept."""
 
-    user_slates: int = Field(100_000, ge=0)
+    user_mib: float = Field(64.0, ge=0)
     user_seconds: float = Field(30.0, ge=0)
+    popular_mib: float = Field(32.0, ge=0)
     popular_seconds: float = Field(60.0, gt=0)
 
 

@@ -11,6 +11,7 @@ from recsys.fetching import top
 from recsys.types import Bools, Float32s, Int32s, Int64s, RuleReason
 
 DIVERSIFIED = RuleReason("diversity", "diversified")
+PINNED = "pinned"
 EXPLORED = RuleReason("exploration", "explored")
 NOISE = np.float32(1e-3)
 """The part of every item that is like no other: two items that are the same still differ by it."""
@@ -172,7 +173,7 @@ class _Placing:
 
     def _pinned(self, at: int) -> Placed:
         position, name = self._pins.pop(at)
-        return Placed(position, (RuleReason(name, "pinned"),))
+        return Placed(position, (RuleReason(name, PINNED),))
 
     def _best(self, allowed: Bools) -> int | None:
         """The best candidate, or the next that fills up."""

@@ -9,6 +9,7 @@ import numpy as np
 from recsys import features
 from recsys.explain import feature_reasons, history_reasons
 from recsys.model import Model
+from recsys.placing import PINNED
 from recsys.queries import QueryBatch
 from recsys.slate import FILL, RankedItems
 from recsys.sources import Candidates
@@ -37,6 +38,9 @@ def slate_of(model: Model, batch: QueryBatch, row: int, ranked: Ranked, *, expla
     else:
         served_from = ServedFrom.MODEL
         proposed = proposers(ranked.names, ranked.candidates, items.position)
+        for place in np.flatnonzero(items.position == FILL).tolist():
+            if any(reason.effect == PINNED for reason in items.reasons[place]):
+                proposed[place] = ()
         if explain:
             reasons = [rules + why for rules, why in zip(reasons, _why(model, batch, row, ranked), strict=True)]
     ids = model.items.ids(items.item_num)

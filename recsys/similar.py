@@ -32,8 +32,7 @@ class LikenessSource:
     @classmethod
     def of(cls, als: AlsSource) -> LikenessSource:
         """Over the factors of ALS."""
-        length = np.linalg.norm(als.item_factors, axis=1).astype(np.float32)
-        return cls(als.item_factors, np.where(length > 0, length, np.float32(np.inf)))
+        return cls(als.item_factors, als.length)
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items nearest to the mean direction of the history's items."""

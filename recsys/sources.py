@@ -178,6 +178,7 @@ class AlsSource:
         confidence: as in fitting.
         index: over the item factors.
         inverse: float32[d, d], of the gram matrix, by which short histories fold in fast.
+        length: float32[n_items], of the item factors; infinite where they are nothing.
     """
 
     item_factors: Float32s
@@ -187,9 +188,12 @@ class AlsSource:
     index: ItemIndex
     name: str = "als"
     inverse: Float32s = field(init=False, repr=False)
+    length: Float32s = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inverse", np.linalg.inv(self.gram.astype(np.float64)).astype(np.float32))
+        length = np.linalg.norm(self.item_factors, axis=1).astype(np.float32)
+        object.__setattr__(self, "length", np.where(length > 0, length, np.float32(np.inf)))
 
     def vectors(self, batch: QueryBatch) -> Float32s:
         """float32[q, d]: stored user factors, or folded in where the history is fresh."""

@@ -136,7 +136,7 @@ async def test_each_slate_is_recorded_with_its_id_and_places_also_one_from_a_cac
 
 async def test_what_was_shown_again_and_again_sinks_where_the_placement_says_so(registry, recommender, tmp_path):
     user = recommender.model.users.ids(np.array([0]))[0]
-    tired = {"placements": {"default": {"slate_size": 5, "fatigue": 10.0}}, "cache": {"user_slates": 0}}
+    tired = {"placements": {"default": {"slate_size": 5, "fatigue": 10.0}}, "cache": {"user_mib": 0}}
     async with serving(registry, tmp_path, **tired) as client:
         log = client.app.state._exposures
         first = ids(await client.recommend(pb.RecommendRequest(user_id=user)))
@@ -160,6 +160,7 @@ async def test_rules_of_placement_and_request_hold_together_and_the_answer_names
             free = await client.recommend(pb.RecommendRequest(user_id=name))
             assert ids(free)[1] == items[0]
             assert free.items[1].reasons[0].rule.name == "deal"
+            assert "fill" not in free.items[1].sources
             asked = pb.RecommendRequest(user_id=name, filter=out, pins=[rules_pb2.Pin(item_id=items[2], rank=1)])
             ruled = await client.recommend(asked)
             assert ids(ruled)[:2] == [items[2], items[0]]
@@ -173,7 +174,7 @@ async def test_cold_items_are_drawn_with_a_chance_that_is_told_and_stay_for_a_pa
     registry, recommender
 ):
     users = recommender.model.users.ids(np.arange(40))
-    async with serving(registry, cache={"user_slates": 0}) as client:
+    async with serving(registry, cache={"user_mib": 0}) as client:
         drawn = {}
         for user in users:
             first, second = [await client.recommend(pb.RecommendRequest(user_id=user)) for _ in range(2)]
