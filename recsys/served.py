@@ -57,14 +57,14 @@ def _trace(items: RankedItems, matrix: Float32s, ids: Sequence[str]) -> Trace:
 
 def proposers(names: tuple[str, ...], candidates: Candidates, position: Array) -> list[tuple[str, ...]]:
     """The names of the sources that proposed the candidates at some positions, in alphabetical order."""
-    order = sorted(range(len(names)), key=names.__getitem__)
-    ordered = [names[column] for column in order]
-    proposed: list[tuple[str, ...]] = [("fill",)] * len(position)
-    found = np.flatnonzero(position != FILL)
-    ranks = candidates.rank[position[found]][:, order]
-    for place, row in zip(found.tolist(), np.isfinite(ranks).tolist(), strict=True):
-        proposed[place] = tuple(name for name, here in zip(ordered, row, strict=True) if here)
-    return proposed
+    codes = np.full(len(position), FILL)
+    found = position != FILL
+    codes[found] = np.isfinite(candidates.rank[position[found]]) @ (1 << np.arange(len(names)))
+    # Few combinations of sources occur, and each has its names once.
+    said: dict[int, tuple[str, ...]] = {FILL: ("fill",)}
+    for code in set(codes.tolist()) - {FILL}:
+        said[code] = tuple(sorted(name for bit, name in enumerate(names) if code >> bit & 1))
+    return [said[code] for code in codes.tolist()]
 
 
 def _why(model: Model, batch: QueryBatch, row: int, ranked: Ranked) -> list[tuple[Reason, ...]]:
