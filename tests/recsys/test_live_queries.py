@@ -55,7 +55,7 @@ def test_a_new_visitor_is_personal_after_the_first_click(recommender, user_id):
     [
         viewed("no such item"),
         viewed("i06", event_type=EventType.IMPRESSION),
-        viewed("i06", event_type=EventType.SEARCH),
+        viewed("", event_type=EventType.SEARCH),
     ],
 )
 def test_what_says_nothing_of_a_user_changes_nothing(recommender, events):
