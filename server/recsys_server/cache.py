@@ -17,8 +17,9 @@ from recsys_server.codec import Assignments
 Clock = Callable[[], float]
 
 POPULAR_DEPTH = 1_000  # the largest slate, and as many exclusions
-MOST_POPULAR = 256  # ways to serve that are kept; each is some 100 KB
-MAX_KEPT_BYTES = 4_096  # of one user's slate, which bounds the memory of all; 100 items or so
+ITEM_BYTES = 164  # of an item in a popular slate, measured; its reasons share most of theirs
+ENTRY_BYTES = 268  # of a user's slate besides its own bytes, measured
+FRESH_SHARE = 0.75  # of its time, after which a popular slate that is asked for is computed anew
 
 _log = logging.getLogger(__name__)
 _PopularKey = tuple[str, int, ServingParameters, Rules, int]
@@ -27,44 +28,59 @@ _PopularKey = tuple[str, int, ServingParameters, Rules, int]
 @dataclass(frozen=True, slots=True)
 class _Popular:
     slate: Slate
-    expires: float
+    since: float
+
+    @property
+    def size(self) -> int:
+        return ENTRY_BYTES + ITEM_BYTES * len(self.slate.items)
 
 
 class PopularCache:
     """One deep popular slate for each bundle and way to serve, computed once for all who wait for it.
 
+    One that is asked for late in its time is served, and computed anew meanwhile, so that nobody waits for what many ask.
+
     Args:
         compute: answers a query by a recommender.
+        budget: bytes of all slates, at most; the oldest make room.
         seconds: how long a slate is good.
+        looked_up: told of each look-up whether a good slate was there.
         clock: monotonic seconds.
     """
 
-    def __init__(self, compute: Callable[[Recommender, Query], Awaitable[Slate]], seconds: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        compute: Callable[[Recommender, Query], Awaitable[Slate]],
+        budget: int,
+        seconds: float,
+        looked_up: Callable[[bool], None],
+        clock: Clock,
+    ) -> None:
         self._compute = compute
+        self._budget = budget
         self._seconds = seconds
+        self._looked_up = looked_up
         self._clock = clock
         self._kept: dict[_PopularKey, _Popular] = {}
         self._computing: dict[_PopularKey, asyncio.Task[Slate]] = {}
 
-    def fresh(self, recommender: Recommender, query: Query) -> Slate | None:
-        """The slate that is kept, if it is still good."""
+    def kept(self, recommender: Recommender, query: Query) -> Slate | None:
+        """The slate that is kept, be it past its time."""
         kept = self._kept.get(_popular_key(recommender, query))
-        return kept.slate if kept and self._clock() < kept.expires else None
+        return kept.slate if kept else None
 
     async def slate(self, recommender: Recommender, query: Query) -> Slate:
         """The popular slate by the parameters and rules of a query, as long as it may need.
 
         One that is past its time stands in while a new one cannot be computed.
         """
-        kept = self.fresh(recommender, query)
-        if kept is not None:
-            return kept
         key = _popular_key(recommender, query)
-        task = self._computing.get(key)
-        if task is None:
-            task = asyncio.create_task(self._renew(recommender, key, query.now))
-            self._computing[key] = task
-            task.add_done_callback(lambda done: self._computed(key, done))
+        kept = self._kept.get(key)
+        age = self._clock() - kept.since if kept else self._seconds
+        task = self._renewing(recommender, key, query.now) if age >= self._seconds * FRESH_SHARE else None
+        self._looked_up(age < self._seconds)
+        if kept is not None and (task is None or age < self._seconds):
+            return kept.slate
         try:
             return await asyncio.shield(task)  # one waiter that gives up must not take the others along
         except Exception:
@@ -72,12 +88,23 @@ class PopularCache:
                 raise
             return self._kept[key].slate
 
+    def _renewing(self, recommender: Recommender, key: _PopularKey, now: int) -> asyncio.Task[Slate]:
+        """The computation of a slate that is on its way, or a new one."""
+        task = self._computing.get(key)
+        if task is None:
+            task = self._computing[key] = asyncio.create_task(self._renew(recommender, key, now))
+            task.add_done_callback(lambda done: self._computed(key, done))
+        return task
+
     async def _renew(self, recommender: Recommender, key: _PopularKey, now: int) -> Slate:
         slate = await self._compute(recommender, Query("", key[4], now, parameters=key[2], rules=key[3]))
-        self._kept = {other: kept for other, kept in self._kept.items() if other[:2] == key[:2]}
-        if len(self._kept) >= MOST_POPULAR:
-            del self._kept[min(self._kept, key=lambda other: self._kept[other].expires)]
-        self._kept[key] = _Popular(slate, self._clock() + self._seconds)
+        self._kept = {other: kept for other, kept in self._kept.items() if other[:2] == key[:2] and other != key}
+        self._kept[key] = _Popular(slate, self._clock())  # last: the order is that of their ages
+        size = sum(kept.size for kept in self._kept.values())
+        for oldest in [*self._kept]:
+            if size <= self._budget:
+                break
+            size -= self._kept.pop(oldest).size
         return slate
 
     def _computed(self, key: _PopularKey, task: asyncio.Task[Slate]) -> None:
@@ -95,15 +122,9 @@ def _popular_key(recommender: Recommender, query: Query) -> _PopularKey:
     return recommender.bundle_id, recommender.catalogue_version, query.parameters, query.rules, popular_depth(query)
 
 
-UserKey = tuple[str, int, Assignments, ServingParameters, Rules, str, int, bytes, int]
-
-
-def user_key(recommender: Recommender, assignments: Assignments, query: Query) -> UserKey:
-    """All that a personal slate depends on, but the time."""
-    # Hashed, because thousands of item ids in each of many keys would outweigh the slates. NUL is in no id.
-    ids = "\0".join((*query.seed_item_ids, "", *query.exclude_item_ids))
-    digest = hashlib.blake2b(ids.encode(), digest_size=16).digest()
-    return (
+def user_key(recommender: Recommender, assignments: Assignments, query: Query) -> bytes:
+    """A digest of all that a personal slate depends on, but the time: the key itself would outweigh the slate."""
+    told = (
         recommender.bundle_id,
         recommender.catalogue_version,
         assignments,
@@ -111,46 +132,52 @@ def user_key(recommender: Recommender, assignments: Assignments, query: Query) -
         query.rules,
         query.user_id,
         query.slate_size,
-        digest,
         hash((query.live_events, query.shown)),
     )
+    # The ids may be thousands. NUL is in none of them.
+    text = "\0".join((repr(told), *query.seed_item_ids, "", *query.exclude_item_ids))
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 class UserCache:
     """The last personal slates, as encoded bytes; the least recently used one makes room.
 
     Args:
-        capacity: slates kept, at most.
+        budget: bytes of all slates, at most; 0: none is kept.
         seconds: how long one is good.
         clock: monotonic seconds.
     """
 
-    def __init__(self, capacity: int, seconds: float, clock: Clock) -> None:
-        self._capacity = capacity
+    def __init__(self, budget: int, seconds: float, clock: Clock) -> None:
+        self._budget = budget
         self._seconds = seconds
         self._clock = clock
-        self._kept: OrderedDict[UserKey, tuple[float, bytes]] = OrderedDict()
+        self._size = 0
+        self._kept: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def get(self, key: UserKey) -> bytes | None:
+    def get(self, key: bytes) -> bytes | None:
         """The slate that is kept, if it is still good."""
         kept = self._kept.get(key)
-        if kept is None:
-            return None
-        expires, slate = kept
-        if self._clock() >= expires:
-            del self._kept[key]
+        if kept is None or self._clock() >= kept[0]:
             return None
         self._kept.move_to_end(key)
-        return slate
+        return kept[1]
 
-    def put(self, key: UserKey, slate: bytes) -> None:
-        """Keep a slate, unless it is very large."""
-        if len(slate) > MAX_KEPT_BYTES or not self._capacity:
+    def kept(self, key: bytes) -> bytes | None:
+        """The slate that is kept, be it past its time."""
+        kept = self._kept.get(key)
+        return kept[1] if kept else None
+
+    def put(self, key: bytes, slate: bytes) -> None:
+        """Keep a slate, unless it alone is above the budget."""
+        if ENTRY_BYTES + len(slate) > self._budget:
             return
+        self._remove(self._kept.pop(key, None))
         self._kept[key] = (self._clock() + self._seconds, slate)
-        self._kept.move_to_end(key)
-        if len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
+        self._size += ENTRY_BYTES + len(slate)
+        while self._size > self._budget:
+            self._remove(self._kept.popitem(last=False)[1])
+
+    def _remove(self, kept: tuple[float, bytes] | None) -> None:
+        if kept is not None:
+            self._size -= ENTRY_BYTES + len(kept[1])

@@ -15,6 +15,8 @@ from recsys_server.engine import Engine
 from recsys_server.errors import EngineError
 from recsys_server.telemetry import Telemetry
 
+MIB = 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -56,8 +58,14 @@ class Slates:
 
         self._engine = engine
         self._telemetry = telemetry
-        self._popular = PopularCache(compute, section.popular_seconds, clock)
-        self._users = UserCache(section.user_slates, section.user_seconds, clock)
+        self._popular = PopularCache(
+            compute,
+            int(section.popular_mib * MIB),
+            section.popular_seconds,
+            lambda hit: telemetry.cache("popular", hit=hit),
+            clock,
+        )
+        self._users = UserCache(int(section.user_mib * MIB), section.user_seconds, clock)
 
     async def serve(self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float) -> Served:
         """The slate of a query; ``Engine.answer`` tells of the errors."""
@@ -104,7 +112,6 @@ class Slates:
 
     async def _cut_popular(self, recommender: Recommender, query: Query) -> tuple[Slate, bool]:
         """The popular slate as a query wants it, and whether that is all the catalogue has for it."""
-        self._telemetry.cache("popular", hit=self._popular.fresh(recommender, query) is not None)
         deep = await self._popular.slate(recommender, query)
         out = {*query.seed_item_ids, *query.exclude_item_ids}
         items = tuple(item for item in deep.items if item.item_id not in out) if out else deep.items

@@ -108,3 +108,15 @@ def test_who_does_nothing_more_after_the_first_items_is_not_asked():
     drawn = visits.draw(past, after, 2, 10, PURCHASES, 10, np.random.default_rng(0))
     assert len(drawn.truth) == 0
     assert len(drawn.history) == 0
+
+
+def test_who_looks_at_an_item_and_buys_it_later_is_also_asked_between_the_two():
+    users = range(200)
+    looks = [(user, 1, VIEW, CUT + user) for user in users]
+    buys = [(user, item, BUY, CUT + 1_000 * item + user) for item in (1, 2) for user in users]
+    past = builders.events((0, 9, BUY, CUT - 1))
+    drawn = visits.draw(past, builders.events(*looks, *buys), 200, 10, PURCHASES, 200, np.random.default_rng(0))
+    known = [pairs(drawn.history.rows(np.array([row]))) for row in range(len(drawn.truth))]
+    of_one_item = [events for events in known if len({item for item, *_ in events if item != 9}) == 1]
+    assert len(of_one_item) > 20
+    assert 0.3 < np.mean([len(events) == 1 for events in of_one_item]) < 0.7

@@ -34,9 +34,9 @@ def test_the_flag_wins_over_the_environment_and_that_over_the_file_and_that_over
 
 def test_the_file_can_be_named_by_the_environment_and_keeps_what_nothing_else_says(environment, file):
     environment.setenv("RECSYS_SERVER__CONFIG", str(file))
-    environment.setenv("RECSYS_CACHE__USER_SLATES", "11")
+    environment.setenv("RECSYS_CACHE__USER_MIB", "11")
     read, root = settings.read([])
-    assert (read.server.max_batch, read.cache.user_seconds, read.cache.user_slates) == (7, 5.0, 11)
+    assert (read.server.max_batch, read.cache.user_seconds, read.cache.user_mib) == (7, 5.0, 11)
     assert str(root) == "registry"
 
 

@@ -54,6 +54,8 @@ class Score:
 def bench(out: Path, only: list[str]) -> dict[str, Any]:
     """Judge every data set that is there, each in a process of its own, and write the figures to a file.
 
+    Where ``only`` names some, the file keeps its figures of the others, each with the revision that it was made by.
+
     Raises:
         DataError: no data folder is named, or a data set is not in it.
     """
@@ -61,17 +63,23 @@ def bench(out: Path, only: list[str]) -> dict[str, Any]:
     found = [one for one in DATA_SETS if not only or one.name in only]
     if unknown := set(only) - {one.name for one in DATA_SETS}:
         raise DataError(f"no data set {', '.join(sorted(unknown))}; there are: {', '.join(d.name for d in DATA_SETS)}")
-    result: dict[str, Any] = {"machine": machine(), "seed": SEED, "data_sets": {}}
+    result: dict[str, Any] = {"machine": machine(), "seed": SEED, "data_sets": _kept(out) if only else {}}
     answers: dict[str, dict[str, Float64s]] = {}
     for one in found:
         print(f"{one.name} ...", file=sys.stderr, flush=True)
-        figures = result["data_sets"][one.name] = _in_own_process(one, folder)
+        figures = result["data_sets"][one.name] = {"revision": revision(), **_in_own_process(one, folder)}
         answers[one.name] = {name: np.array(task.pop(ANSWERS)) for name, task in figures["tasks"].items()}
         if one.against in answers:
             _compare(figures, one.against, answers[one.name], answers[one.against])
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def _kept(out: Path) -> dict[str, Any]:
+    """The figures of an earlier run."""
+    kept: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))["data_sets"] if out.is_file() else {}
+    return kept
 
 
 def _compare(figures: dict[str, Any], against: str, own: dict[str, Float64s], other: dict[str, Float64s]) -> None:
@@ -100,14 +108,19 @@ def data_folder() -> Path:
 
 def machine() -> dict[str, Any]:
     """Where and of what the figures were made."""
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
     return {
         "processors": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
-        "revision": git.stdout.strip() or "unknown",
+        "revision": revision(),
     }
+
+
+def revision() -> str:
+    """The commit of the code."""
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
+    return git.stdout.strip() or "unknown"
 
 
 def _in_own_process(one: DataSet, folder: Path) -> dict[str, Any]:

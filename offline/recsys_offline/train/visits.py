@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys.interactions import Events, Histories
 from recsys.metrics import Truth
-from recsys.types import INTERACTION_TYPES, EventType, Int64s
+from recsys.types import INTERACTION_TYPES, Bools, EventType, Float64s, Int32s, Int64s
 
 MOST_KNOWN_ITEMS = 5
 FORGOTTEN = 0.7
@@ -21,8 +21,8 @@ class Visits:
 
     Attributes:
         truth: what they did afterwards.
-        history: what is known of each user of the truth: the first one to five items of the window, newest first, and,
-            for users who are not taken for new, all before.
+        history: what is known of each user of the truth: what was done with the first one to five items of the window,
+            up to a random event on the last of these; for users not taken for new also all before. Newest first.
         now: int64[u], unix seconds of the last known event.
     """
 
@@ -40,7 +40,10 @@ def draw(
     limit: int,
     random: np.random.Generator,
 ) -> Visits:
-    """At most ``limit`` users of a window of time, each stopped after a random number of items.
+    """At most ``limit`` users of a window of time, each stopped after a random number of items, or amid the last one.
+
+    Who looks at an item has not bought it yet: visits that were stopped only where they turn to another item would
+    teach that nobody buys what is in view.
 
     Args:
         past: events before the cut.
@@ -53,7 +56,9 @@ def draw(
     """
     acted = after.of_types(INTERACTION_TYPES)
     acted = acted.where(acted.user_num < n_users)
-    early = _items_so_far(acted, n_items) <= random.integers(1, MOST_KNOWN_ITEMS + 1, n_users)[acted.user_num]
+    wanted = random.integers(1, MOST_KNOWN_ITEMS + 1, n_users)[acted.user_num]
+    so_far = _items_so_far(acted, n_items)
+    early = (so_far < wanted) | _first_part(acted.user_num, so_far == wanted, random.random(n_users))
     later = acted.where(~early).of_types(targets)
     truth = Truth.of(later.user_num, later.item_num, n_items)
     if len(truth) > limit:
@@ -65,6 +70,17 @@ def draw(
     known = past.where(remembered[past.user_num]).followed_by(acted.where(early))
     history = Histories.of(known, n_users, len(known)).rows(truth.user_num)
     return Visits(truth, history, history.time[history.indptr[:-1]])
+
+
+def _first_part(user_num: Int32s, chosen: Bools, share: Float64s) -> Bools:
+    """bool[n]: the first of each user's chosen events, at least one and at most a share (float64[n_users]) of them."""
+    rows = np.flatnonzero(chosen)
+    rows = rows[np.argsort(user_num[rows], kind="stable")]
+    count = np.bincount(user_num[rows], minlength=len(share))
+    place = np.arange(len(rows)) - (np.cumsum(count) - count)[user_num[rows]]
+    first = np.zeros(len(user_num), dtype=bool)
+    first[rows[place < np.maximum(1, np.ceil(share * count))[user_num[rows]]]] = True
+    return first
 
 
 def _items_so_far(events: Events, n_items: int) -> Int64s:
