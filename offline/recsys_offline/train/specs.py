@@ -175,9 +175,10 @@ def _spectral(facts: Facts, config: Config) -> Spec:
     history, histories = _times(
         facts, "history_half_life_days", section.history_half_life_days, 90.0, (30.0, FOREVER_DAYS)
     )
-    sizes: Grid = () if section.dimensions else ({"dimensions": 512.0},)
+    sizes: Grid = () if section.dimensions else ({"dimensions": 256.0}, {"dimensions": 128.0})
+    default = 512 if facts.n_events <= TUNED_EVENTS else 128  # a long tail wants many, and time grows with them
     parameters: Parameters = {
-        "dimensions": float(section.dimensions or 256),
+        "dimensions": float(section.dimensions or default),
         "rows": "user",
         "half_life_days": half_life,
         "history_half_life_days": history,
