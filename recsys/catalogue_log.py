@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recsys import sqlite_files
+from recsys.sqlite_files import StateFile, explained, transaction
 
 FILE = "catalogue.db"
 TITLE = "title"
@@ -46,7 +46,7 @@ class ItemChange:
     deleted: bool = False
 
 
-class CatalogueLog:
+class CatalogueLog(StateFile):
     """The items in a state directory; one thread at a time may use an object, any number of objects one directory.
 
     Args:
@@ -56,18 +56,17 @@ class CatalogueLog:
         StateError: it cannot be used; so say all methods.
     """
 
-    __slots__ = ("_connection", "_path")
+    __slots__ = ()
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / FILE
-        self._connection = sqlite_files.connect(self._path, _SCHEMA, _VERSION, durable=True)
+        super().__init__(directory / FILE, _SCHEMA, _VERSION, durable=True)
 
     def write(self, changes: Sequence[ItemChange]) -> int:
         """Store changes, all or none, in their order; the number of them all is returned: their version.
 
         What an item's change does not name stays as it was stored. They are on disk when it returns.
         """
-        with sqlite_files.transaction(self._connection, self._path) as connection:
+        with transaction(self._connection, self._path) as connection:
             version: int = connection.execute(_LAST).fetchone()[0] + 1
             for change in changes:
                 row = connection.execute(_FACTS, (change.item_id,)).fetchone()
@@ -77,13 +76,12 @@ class CatalogueLog:
 
     def version(self) -> int:
         """The number of the last call of :meth:`write` by anybody, counted from 1; 0: there was none."""
-        with sqlite_files.explained(self._path):
-            version: int = self._connection.execute(_LAST).fetchone()[0]
+        version: int = self._fetch(_LAST)[0][0]
         return version
 
     def since(self, version: int) -> tuple[list[ItemChange], int]:
         """All that is known of the items that changed after a version, and the version that it leads to."""
-        with sqlite_files.explained(self._path):
+        with explained(self._path):
             self._connection.execute("BEGIN")  # both queries see one state of the file
             try:
                 rows = self._connection.execute(_SINCE, (version,)).fetchall()
@@ -91,7 +89,3 @@ class CatalogueLog:
             finally:
                 self._connection.execute("ROLLBACK")
         return [ItemChange(item_id, json.loads(facts), bool(deleted)) for item_id, facts, deleted in rows], last
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()

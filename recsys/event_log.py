@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from recsys import sqlite_files
+from recsys.sqlite_files import StateFile, shrink, transaction
 from recsys.types import EventType, LiveEvent
 
 FILE = "events.db"
@@ -95,7 +95,7 @@ class UserState:
     version: int = 0
 
 
-class EventLog:
+class EventLog(StateFile):
     """The log in a state directory; one thread at a time may use an object, any number of objects one directory.
 
     Args:
@@ -105,15 +105,14 @@ class EventLog:
         StateError: it cannot be used; so say all methods.
     """
 
-    __slots__ = ("_connection", "_path")
+    __slots__ = ()
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / FILE
-        self._connection = sqlite_files.connect(self._path, _SCHEMA, _VERSION, durable=True)
+        super().__init__(directory / FILE, _SCHEMA, _VERSION, durable=True)
 
     def append(self, events: Sequence[LoggedEvent]) -> list[bool]:
         """Store events, all or none; whether each is new. They are on disk when it returns."""
-        with sqlite_files.transaction(self._connection, self._path) as connection:
+        with transaction(self._connection, self._path) as connection:
             return [connection.execute(_APPEND, event).rowcount == 1 for event in events]
 
     def of_user(self, user_id: str, since: int, limit: int) -> UserState:
@@ -121,8 +120,7 @@ class EventLog:
 
         Impressions, and searches that name no item, are no history and are left out.
         """
-        with sqlite_files.explained(self._path):
-            rows = self._connection.execute(_OF_USER, (user_id, since, limit)).fetchall()
+        rows = self._fetch(_OF_USER, (user_id, since, limit))
         if not rows:
             return UserState()
         events = tuple(
@@ -133,17 +131,13 @@ class EventLog:
 
     def scan(self) -> Iterator[list[LoggedEvent]]:
         """All events in the order of their storing, in parts, as they were when it began."""
-        with sqlite_files.explained(self._path):
-            cursor = self._connection.execute(_SCAN)
-            while rows := cursor.fetchmany(_SCANNED):
-                yield list(map(LoggedEvent._make, rows))
+        for rows in self._scan(_SCAN, _SCANNED):
+            yield list(map(LoggedEvent._make, rows))
 
     def scan_numbered(self) -> Iterator[list[tuple[int, LoggedEvent]]]:
         """As :meth:`scan`, each event with its sequence number: what :attr:`UserState.version` counts by."""
-        with sqlite_files.explained(self._path):
-            cursor = self._connection.execute(_SCAN_NUMBERED)
-            while rows := cursor.fetchmany(_SCANNED):
-                yield [(number, LoggedEvent(*columns)) for number, *columns in rows]
+        for rows in self._scan(_SCAN_NUMBERED, _SCANNED):
+            yield [(number, LoggedEvent(*columns)) for number, *columns in rows]
 
     def prune(self, before: int) -> Iterator[int]:
         """Delete events from before a time (unix seconds) and shrink the file, in steps, so that others may write.
@@ -151,16 +145,11 @@ class EventLog:
         Yields:
             How many events a step deleted, after each that wrote something.
         """
-        with sqlite_files.explained(self._path):
-            first, last = self._connection.execute("SELECT min(sequence), max(sequence) FROM events").fetchone()
+        ((first, last),) = self._fetch("SELECT min(sequence), max(sequence) FROM events")
         for start in range(first or 0, (last or -1) + 1, _PRUNED):
-            with sqlite_files.transaction(self._connection, self._path) as connection:
+            with transaction(self._connection, self._path) as connection:
                 deleted = connection.execute(_PRUNE, (start, start + _PRUNED, before)).rowcount
             if deleted:
                 yield deleted
-        for _ in sqlite_files.shrink(self._connection, self._path):
+        for _ in shrink(self._connection, self._path):
             yield 0
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()

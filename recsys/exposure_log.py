@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys import sqlite_files
+from recsys.sqlite_files import StateFile, transaction
 from recsys.types import LiveEvent, SlateItem
 
 FILE = "exposures.db"
@@ -63,7 +63,7 @@ class Exposure:
     items: tuple[SlateItem, ...]
 
 
-class ExposureLog:
+class ExposureLog(StateFile):
     """The log in a state directory; one thread at a time may use an object, any number of objects one directory.
 
     A power failure may take the newest exposures; the end of the process does not.
@@ -75,16 +75,15 @@ class ExposureLog:
         StateError: it cannot be used; so say all methods.
     """
 
-    __slots__ = ("_connection", "_path")
+    __slots__ = ()
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / FILE
-        self._connection = sqlite_files.connect(self._path, _SCHEMA, _VERSION, durable=False)
+        super().__init__(directory / FILE, _SCHEMA, _VERSION, durable=False)
 
     def append(self, exposures: Sequence[Exposure]) -> None:
         """Store exposures, all or none."""
         rows = list(map(_row, exposures))
-        with sqlite_files.transaction(self._connection, self._path) as connection:
+        with transaction(self._connection, self._path) as connection:
             connection.executemany(_APPEND, rows)
 
     def shown(self, user_id: str, since: int, limit: int, events: Sequence[LiveEvent] = ()) -> Counter[str]:
@@ -97,26 +96,19 @@ class ExposureLog:
             events: of the user, newest first.
         """
         acted = {event.item_id: event.time for event in reversed(events)}
-        with sqlite_files.explained(self._path):
-            rows = self._connection.execute(_OF_USER, (user_id, since, limit)).fetchall()
+        rows = self._fetch(_OF_USER, (user_id, since, limit))
         return Counter(
             item_id for time, items in rows for item_id, *_ in json.loads(items) if time > acted.get(item_id, -1)
         )
 
     def scan(self) -> Iterator[list[Exposure]]:
         """All exposures in the order of their storing, in parts, as they were when it began."""
-        with sqlite_files.explained(self._path):
-            cursor = self._connection.execute(_SCAN)
-            while rows := cursor.fetchmany(_SCANNED):
-                yield [_exposure(*row) for row in rows]
+        for rows in self._scan(_SCAN, _SCANNED):
+            yield [_exposure(*row) for row in rows]
 
     def prune(self, before: int) -> Iterator[int]:
         """Delete exposures from before a time (unix seconds) and shrink the file, in steps: how many each deleted."""
-        return sqlite_files.prune(self._connection, self._path, _PRUNE, before)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
+        return self._prune(_PRUNE, before)
 
 
 def _row(exposure: Exposure) -> tuple[str | int, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys import sqlite_files
+from recsys.sqlite_files import StateFile, transaction
 from recsys.types import EventType, ExcludePolicy, LiveEvent, Query, ServingParameters, Trace
 
 FILE = "samples.db"
@@ -53,7 +53,7 @@ class Sample:
     trace: Trace
 
 
-class SampleLog:
+class SampleLog(StateFile):
     """The log in a state directory; one thread at a time may use an object, any number of objects one directory.
 
     Args:
@@ -63,32 +63,25 @@ class SampleLog:
         StateError: it cannot be used; so say all methods.
     """
 
-    __slots__ = ("_connection", "_path")
+    __slots__ = ()
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / FILE
-        self._connection = sqlite_files.connect(self._path, _SCHEMA, _VERSION, durable=False)
+        super().__init__(directory / FILE, _SCHEMA, _VERSION, durable=False)
 
     def append(self, samples: Sequence[Sample]) -> None:
         """Store samples, all or none."""
         rows = list(map(_row, samples))
-        with sqlite_files.transaction(self._connection, self._path) as connection:
+        with transaction(self._connection, self._path) as connection:
             connection.executemany(_APPEND, rows)
 
     def scan(self) -> Iterator[list[Sample]]:
         """All samples in the order of their storing, in parts."""
-        with sqlite_files.explained(self._path):
-            cursor = self._connection.execute(_SCAN)
-            while rows := cursor.fetchmany(_SCANNED):
-                yield [_sample(*row) for row in rows]
+        for rows in self._scan(_SCAN, _SCANNED):
+            yield [_sample(*row) for row in rows]
 
     def prune(self, before: int) -> Iterator[int]:
         """Delete samples from before a time (unix seconds) and shrink the file, in steps: how many each deleted."""
-        return sqlite_files.prune(self._connection, self._path, _PRUNE, before)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
+        return self._prune(_PRUNE, before)
 
 
 def _row(sample: Sample) -> tuple[int | str | bytes, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from recsys.errors import StateError
 
@@ -15,6 +16,45 @@ BUSY_SECONDS = 5.0
 _WAL_BYTES = 64 * 1024 * 1024
 """What is left of a write-ahead log that was once larger."""
 _FREED_PAGES = 1_000
+
+
+class StateFile:
+    """A file of a state directory; one thread at a time may use an object, any number of objects one file.
+
+    Args:
+        path: the file; it and its directory are made where they are missing.
+        schema: statements that make the tables, each a no-op where they exist.
+        version: of the schema.
+        durable: whether a commit returns only when the disk has it; else a power failure may take the newest ones.
+
+    Raises:
+        StateError: it cannot be used; so say all methods.
+    """
+
+    __slots__ = ("_connection", "_path")
+
+    def __init__(self, path: Path, schema: str, version: int, *, durable: bool) -> None:
+        self._path = path
+        self._connection = connect(path, schema, version, durable=durable)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def _scan(self, select: str, at_once: int) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a query in parts, as they were when it began."""
+        with explained(self._path):
+            cursor = self._connection.execute(select)
+            while rows := cursor.fetchmany(at_once):
+                yield rows
+
+    def _fetch(self, select: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        with explained(self._path):
+            return self._connection.execute(select, parameters).fetchall()
+
+    def _prune(self, deletion: str, before: int) -> Iterator[int]:
+        return prune(self._connection, self._path, deletion, before)
 
 
 def connect(path: Path, schema: str, version: int, *, durable: bool) -> sqlite3.Connection:
