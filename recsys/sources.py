@@ -247,7 +247,8 @@ class SimilaritySource:
         age = batch.now[history.row] - history.time
         weight = (self.weights[history.event_type] * decay(age, self.half_life_days)).astype(np.float32)
         shape = (len(batch), batch.n_items)
-        asked = sp.csr_array((weight, history.item_num, history.indptr), shape=shape)
+        # With int64 beside int32 scipy would copy all neighbours, at every call.
+        asked = sp.csr_array((weight, history.item_num, history.indptr.astype(np.int32)), shape=shape)
         return _propose_sparse(batch, sp.csr_array(asked @ self.neighbours), k)
 
 

@@ -40,7 +40,9 @@ class SpectralSource:
         age = batch.now[history.row] - history.time
         weight = self.weights[history.event_type] * decay(age, self.half_life_days)
         weight = (weight * self.inverse_degree[history.item_num]).astype(np.float32)
-        asked = sp.csr_array((weight, history.item_num, history.indptr), shape=(len(batch), batch.n_items))
+        asked = sp.csr_array(
+            (weight, history.item_num, history.indptr.astype(np.int32)), shape=(len(batch), batch.n_items)
+        )
         return np.asarray(asked @ self.item_factors, dtype=np.float32)
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
