@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from recsys.errors import BundleError
-from recsys.types import Answer, Query, ServedFrom, Slate, SlateItem
+from recsys.types import Answer, Query, ServedFrom, ServingParameters, Slate, SlateItem
 from recsys.v1 import (
     experiment_service_pb2_grpc,
     recommendation_service_pb2_grpc,
@@ -37,6 +38,8 @@ class FakeRecommender:
         self.started = threading.Event()  # an answer has begun
         self.poison = "no user"  # answers to this user raise
         self.degraded: tuple[str, ...] = ()
+        self.seconds = 0.0  # of each query's retrieval
+        self.rank_seconds = 0.0  # of each query's ranking, with as many candidates as by default
 
     def is_personal(self, query: Query) -> bool:
         return query.user_id in self.users or any(seed in self.item_ids for seed in query.seed_item_ids)
@@ -48,7 +51,16 @@ class FakeRecommender:
         assert self.open.wait(10)
         if any(query.user_id == self.poison for query in queries):
             raise ValueError("poison")
-        return Answer(tuple(map(self._slate, queries)), {"retrieve": timer() - start})
+        slates = tuple(map(self._slate, queries))
+        time.sleep(self.seconds * len(queries))
+        retrieved = timer()
+        time.sleep(sum(map(self._ranking, queries)))
+        ranked = {"rank": timer() - retrieved} if self.rank_seconds else {}
+        return Answer(slates, {"retrieve": retrieved - start, **ranked})
+
+    def _ranking(self, query: Query) -> float:
+        share = query.parameters.candidates / ServingParameters().candidates
+        return self.rank_seconds * share if query.parameters.use_ranker else 0.0
 
     def similar(self, queries: Sequence[Query], timer: Callable[[], float]) -> Answer:
         return self.answer([replace(query, user_id="") for query in queries], timer)

@@ -65,7 +65,7 @@ def command(*arguments: object) -> list[str]:
 
 def process(*arguments: object) -> Done:
     """Run a command as a real process."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=300)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

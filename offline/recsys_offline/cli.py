@@ -155,7 +155,7 @@ def _models(commands: Any) -> None:
 
 
 def _bench(commands: Any) -> None:
-    """``recsys bench quality``, ``live``, ``parity``, ``filters`` and ``crash``."""
+    """``recsys bench quality``, ``live``, ``parity``, ``filters``, ``crash`` and ``serve``."""
     text = "Measure, and write the figures to a file."
     parser = commands.add_parser("bench", help=text, description=text)
     kinds = parser.add_subparsers(required=True, metavar="KIND", parser_class=Parser)
@@ -168,6 +168,14 @@ def _bench(commands: Any) -> None:
     filters.add_argument("--items", type=_positive, default=100_000, metavar="N", help="default %(default)s")
     crash = _bench_kind(kinds, "crash", "What a server keeps of events when it is killed while it records.")
     crash.add_argument("--kills", type=_positive, default=200, metavar="N", help="default %(default)s")
+    serve = _bench_kind(kinds, "serve", "What an answer costs a server of many users, beside an echo.")
+    for name, default in {"users": 10_000_000, "items": 100_000, "rounds": 5}.items():
+        serve.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help="default %(default)s")
+    factors = (64, 256)
+    serve.add_argument("--factors", type=_positive, nargs="+", default=factors, metavar="N", help="default 64 256")
+    serve.add_argument("--seconds", type=float, default=8.0, help="of each load in a round, default %(default)s")
+    cache = Path("build", "bench")
+    serve.add_argument("--cache-dir", type=Path, default=cache, metavar="DIR", help="of bundles, default %(default)s")
 
 
 def _bench_kind(kinds: Any, name: str, text: str) -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from recsys.registry import Registry
 from recsys.types import ExcludePolicy
 from recsys_offline import batch, checks, dataset
 from recsys_offline import exposures as exposure_files
-from recsys_offline.bench import crash, filters, live, parity, quality
+from recsys_offline.bench import crash, filters, live, parity, quality, scale, serve, serve_table
 from recsys_offline.demo import run as run_demo
 from recsys_offline.evaluate import run as evaluation
 from recsys_offline.evaluate.table import table_lines
@@ -188,6 +188,15 @@ def bench_crash(arguments: Namespace) -> int:
     print("\n".join(crash.lines(result)))
     print(f"\n{arguments.out}")
     return 0 if crash.is_whole(result) else 1
+
+
+def bench_serve(arguments: Namespace) -> int:
+    """``recsys bench serve``: 1 when a slate was not as it should be, or another user's."""
+    sizes = [scale.Size(arguments.users, arguments.items, factors) for factors in arguments.factors]
+    effort = serve.Effort(arguments.rounds, arguments.seconds)
+    result = serve.bench(arguments.out, arguments.cache_dir, sizes, effort)
+    print("\n".join([*serve_table.lines(result), str(arguments.out)]))
+    return 0 if serve_table.is_sound(result) else 1
 
 
 def demo(arguments: Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from recsys_server import lean_imports
 
@@ -18,12 +19,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from recsys.errors import RecsysError  # noqa: PLC0415
     from recsys.registry import Registry  # noqa: PLC0415
-    from recsys_server import app, logs, settings  # noqa: PLC0415
+    from recsys_server import app, logs, settings, workers  # noqa: PLC0415
 
     try:
         options, root = settings.read(argv)
         logs.to_stderr()
-        asyncio.run(app.run(options, Registry(root), lambda line: print(line, flush=True)))
+        registry, announce = Registry(root), partial(print, flush=True)
+        if options.server.workers > 1:
+            return workers.run(options, registry, announce)
+        asyncio.run(app.run(options, registry, announce))
     except RecsysError as error:
         print(f"recsys-server: {error}", file=sys.stderr)
         return 1

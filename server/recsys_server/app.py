@@ -7,6 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -27,7 +28,7 @@ from recsys_server.models import Load, Models
 from recsys_server.settings import Settings
 from recsys_server.slates import Slates
 from recsys_server.state import State
-from recsys_server.telemetry import Telemetry
+from recsys_server.telemetry import Telemetry, listen
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 RECOMMENDATION = recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name
@@ -36,15 +37,31 @@ EVENTS = event_service_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
 CATALOG = catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # a taken port is an error, not shared with whoever has it
-)
+_OPTIONS = (("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),)
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What makes a server one of several processes that share a port.
+
+    Attributes:
+        load: of bundles.
+        serving: told of the address of its metrics as soon as it serves.
+        alive: a file that ends when the parent does.
+    """
+
+    load: Load
+    serving: Callable[[str], None]
+    alive: int
 
 
 class App:
     """One server: make it, start it, drain it, on one event loop.
+
+    Args:
+        load: of bundles.
+        shared_port: whether other processes listen on the same port. Else a taken one is an error.
 
     Attributes:
         address: where it listens, once started.
@@ -57,11 +74,15 @@ class App:
         StateError: the state directory cannot be used.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, load: Load = models.load) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, load: Load = models.load, *, shared_port: bool = False
+    ) -> None:
         self._server_settings = section = settings.server
         self.telemetry = telemetry = Telemetry(time.time)
         self._health = health.aio.HealthServicer()
-        self._engine = Engine(section.max_batch, section.max_waiting, telemetry.stages, time.monotonic)
+        self._engine = Engine(
+            section.max_batch, section.max_waiting, section.shed_seconds, telemetry.stages, time.monotonic
+        )
         self._gate = Gate(telemetry, section.deadline_seconds, time.monotonic)
         self._experiments = ExperimentsFile(
             Path(section.experiments) if section.experiments else None, telemetry.experiments_refused
@@ -81,6 +102,7 @@ class App:
             telemetry=telemetry,
             clock=time.time,
         )
+        self._shared_port = shared_port
         self._server = self._grpc_server()
         self._watching: list[asyncio.Task[None]] = []
         self.address = self.metrics_address = ""
@@ -93,12 +115,15 @@ class App:
             RecsysError: the live bundle cannot be served.
         """
         section = self._server_settings
-        self.metrics_address = self.telemetry.listen(section.metrics)
-        self.address = self._listen(section.listen)
+        self.metrics_address = listen(section.metrics, self.telemetry.registry)
+        if not self._shared_port:
+            self.address = self._listen(section.listen)
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self.models.refresh()
         if self.models.bundle_id is None:
             _log.warning("%s has no live bundle yet: waiting for the first", section.registry)
+        if self._shared_port:  # not earlier: whom the system sends here would wait, while others serve
+            self.address = self._listen(section.listen)
         await self._server.start()
         self._watching = [
             asyncio.create_task(self.models.watch(section.reload_seconds)),
@@ -153,7 +178,7 @@ class App:
             await self._health.set(service, status)
 
     def _grpc_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", int(self._shared_port))))
         gate, handlers = self._gate, self._handlers
         server.add_generic_rpc_handlers(
             (
@@ -194,18 +219,25 @@ class App:
         return f"{text.rpartition(':')[0]}:{port}"
 
 
-async def run(settings: Settings, registry: Registry, announce: Callable[[str], None]) -> None:
+async def run(
+    settings: Settings, registry: Registry, announce: Callable[[str], None], worker: Worker | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; announce says one line when it serves.
 
     Raises:
         RecsysError: the server cannot start.
     """
-    app = App(settings, registry)
+    app = App(settings, registry, worker.load, shared_port=True) if worker else App(settings, registry)
     await app.start()
-    stop = asyncio.Event()
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    if worker:
+        loop.add_reader(worker.alive, stop.set)
+        worker.serving(app.metrics_address)
     bundle_id = app.models.bundle_id or "none"
     announce(f"recsys-server serving bundle {bundle_id} on {app.address}, metrics on {app.metrics_address}")
     await stop.wait()
+    if worker:
+        loop.remove_reader(worker.alive)  # which would call without end
     await app.drain()

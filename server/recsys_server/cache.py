@@ -17,7 +17,7 @@ from recsys_server.codec import Assignments
 Clock = Callable[[], float]
 
 POPULAR_DEPTH = 1_000  # the largest slate, and as many exclusions
-ITEM_BYTES = 164  # of an item in a popular slate, measured; its reasons share most of theirs
+ITEM_BYTES = REASON_BYTES = 160  # of an item in a popular slate, and of each reason for it, measured
 ENTRY_BYTES = 268  # of a user's slate besides its own bytes, measured
 FRESH_SHARE = 0.75  # of its time, after which a popular slate that is asked for is computed anew
 
@@ -29,16 +29,13 @@ _PopularKey = tuple[str, int, ServingParameters, Rules, int]
 class _Popular:
     slate: Slate
     since: float
-
-    @property
-    def size(self) -> int:
-        return ENTRY_BYTES + ITEM_BYTES * len(self.slate.items)
+    size: int
 
 
 class PopularCache:
     """One deep popular slate for each bundle and way to serve, computed once for all who wait for it.
 
-    One that is asked for late in its time is served, and computed anew meanwhile, so that nobody waits for what many ask.
+    One that is asked for late in its time is served, and computed anew meanwhile: nobody waits for what many ask.
 
     Args:
         compute: answers a query by a recommender.
@@ -77,9 +74,11 @@ class PopularCache:
         key = _popular_key(recommender, query)
         kept = self._kept.get(key)
         age = self._clock() - kept.since if kept else self._seconds
-        task = self._renewing(recommender, key, query.now) if age >= self._seconds * FRESH_SHARE else None
         self._looked_up(age < self._seconds)
-        if kept is not None and (task is None or age < self._seconds):
+        if kept is not None and age < self._seconds * FRESH_SHARE:
+            return kept.slate
+        task = self._renewing(recommender, key, query.now)
+        if kept is not None and age < self._seconds:
             return kept.slate
         try:
             return await asyncio.shield(task)  # one waiter that gives up must not take the others along
@@ -99,7 +98,7 @@ class PopularCache:
     async def _renew(self, recommender: Recommender, key: _PopularKey, now: int) -> Slate:
         slate = await self._compute(recommender, Query("", key[4], now, parameters=key[2], rules=key[3]))
         self._kept = {other: kept for other, kept in self._kept.items() if other[:2] == key[:2] and other != key}
-        self._kept[key] = _Popular(slate, self._clock())  # last: the order is that of their ages
+        self._kept[key] = _Popular(slate, self._clock(), _size(slate))  # last: the order is that of their ages
         size = sum(kept.size for kept in self._kept.values())
         for oldest in [*self._kept]:
             if size <= self._budget:
@@ -111,6 +110,10 @@ class PopularCache:
         del self._computing[key]
         if not task.cancelled() and task.exception():
             _log.warning("no new popular slate of bundle %s: %s", key[0], task.exception())
+
+
+def _size(slate: Slate) -> int:
+    return ENTRY_BYTES + sum(ITEM_BYTES + REASON_BYTES * len(item.reasons) for item in slate.items)
 
 
 def popular_depth(query: Query) -> int:

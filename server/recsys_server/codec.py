@@ -124,6 +124,11 @@ def slate(slate: Slate, bundle_id: str, assignments: Assignments) -> bytes:
     return response.SerializeToString()
 
 
+def degraded(slate: bytes, stages: Iterable[str]) -> bytes:
+    """A slate, encoded by :func:`slate`, that says which stages failed or were skipped."""
+    return slate + recommendation_service_pb2.RecommendResponse(degraded=stages).SerializeToString()
+
+
 def _add_reason(item: recommendation_service_pb2.RecommendedItem, reason: Reason) -> None:
     wire = item.reasons.add()
     match reason:

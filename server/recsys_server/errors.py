@@ -8,6 +8,7 @@ RequestError                one request is refused
 ├── NoBundleError           no bundle is loaded yet
 ├── DrainingError           the server is shutting down
 ├── OverloadedError         too many requests wait
+├── NoTimeError             the answer cannot be ready in the time that the client allows
 ├── NoStateError            the server runs without a state directory
 ├── StorageError            the state directory cannot be written or read
 └── DeadlineError           the deadline passed before the answer was ready
@@ -68,6 +69,10 @@ class DrainingError(RequestError):
 
 class OverloadedError(RequestError):
     """Too many requests wait."""
+
+
+class NoTimeError(RequestError):
+    """The answer cannot be ready in the time that the client allows."""
 
 
 class NoStateError(RequestError):

@@ -32,6 +32,15 @@ async def load(path: Path) -> Recommender:
         BundleError: it cannot be served.
     """
     await verify(path)
+    return await load_verified(path)
+
+
+async def load_verified(path: Path) -> Recommender:
+    """As :func:`load`, where another process has tried the bundle already.
+
+    Raises:
+        BundleError: it cannot be served.
+    """
     return await asyncio.to_thread(_load, path)
 
 

@@ -17,7 +17,7 @@ from pydantic_settings import (
 )
 
 from recsys import config
-from recsys.config import Config, ServerSection
+from recsys.config import MOST_WORKERS, Config, ServerSection
 from recsys.errors import ConfigError
 
 _PREFIX = "RECSYS_"
@@ -112,6 +112,12 @@ def _address(text: str) -> str:
     return text
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_WORKERS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_WORKERS}")
+    return int(text)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All options."""
     parser = _Parser(
@@ -131,6 +137,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=lambda text: text and _address(text),
         metavar="HOST:PORT",
         help=f"Prometheus address, default {default.metrics}; empty: none",
+    )
+    parser.add_argument(
+        "--workers", type=_count, metavar="N", help=f"processes that share the port, default {default.workers}"
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file such as config/recsys.toml")
     return parser

@@ -12,10 +12,11 @@ from recsys_server import codec
 from recsys_server.cache import POPULAR_DEPTH, PopularCache, UserCache, popular_depth, user_key
 from recsys_server.codec import Assignments
 from recsys_server.engine import Engine
-from recsys_server.errors import EngineError
+from recsys_server.errors import EngineError, NoTimeError
 from recsys_server.telemetry import Telemetry
 
 MIB = 2**20
+SKIPPED = ("retrieval",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Slates:
         clock: Callable[[], float],
     ) -> None:
         async def compute(recommender: Recommender, query: Query) -> Slate:
-            return (await engine.answer(recommender, query, clock() + patience)).slate
+            return (await engine.answer(recommender, query, clock() + patience, shared=True)).slate
 
         self._engine = engine
         self._telemetry = telemetry
@@ -71,12 +72,17 @@ class Slates:
         """The slate of a query; ``Engine.answer`` tells of the errors."""
         if query.explain:
             return await self._serve_computed(recommender, query, assignments, deadline)
-        if not recommender.is_personal(query):
-            return await self._serve_popular(recommender, query, assignments, deadline)
         try:
+            if not recommender.is_personal(query):
+                return await self._serve_popular(recommender, query, assignments, deadline)
             return await self._serve_personal(recommender, query, assignments, deadline)
         except EngineError:
             return await self._fall_back(recommender, query, assignments)
+        except NoTimeError:
+            served = self._kept(recommender, query, assignments)
+            if served is None:
+                raise
+            return served
 
     async def _serve_personal(
         self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float
@@ -100,9 +106,17 @@ class Slates:
         return self._encoded(recommender, slate, assignments)
 
     async def _fall_back(self, recommender: Recommender, query: Query, assignments: Assignments) -> Served:
-        slate, _ = await self._cut_popular(recommender, query)
-        failed = replace(slate, served_from=ServedFrom.FALLBACK, degraded=("retrieval",))
-        return self._encoded(recommender, failed, assignments)
+        deep = await self._popular.slate(recommender, query)
+        return self._encoded(recommender, _fallback(_cut(deep, query)), assignments)
+
+    def _kept(self, recommender: Recommender, query: Query, assignments: Assignments) -> Served | None:
+        """What takes no time: the user's last slate, or the popular one, be they past their time."""
+        own = self._users.kept(user_key(recommender, assignments, query))
+        if own is not None:
+            return Served(codec.degraded(own, SKIPPED), ServedFrom.USER_CACHE, SKIPPED)
+        deep = self._popular.kept(recommender, query)
+        cut = _cut(deep, query) if deep else None
+        return self._encoded(recommender, _fallback(cut), assignments) if cut and cut.items else None
 
     async def _serve_computed(
         self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float
@@ -113,13 +127,11 @@ class Slates:
     async def _cut_popular(self, recommender: Recommender, query: Query) -> tuple[Slate, bool]:
         """The popular slate as a query wants it, and whether that is all the catalogue has for it."""
         deep = await self._popular.slate(recommender, query)
-        out = {*query.seed_item_ids, *query.exclude_item_ids}
-        items = tuple(item for item in deep.items if item.item_id not in out) if out else deep.items
-        depth = popular_depth(query)
-        complete = len(items) >= query.slate_size or len(deep.items) < depth
-        if out and depth < POPULAR_DEPTH:
+        cut, depth = _cut(deep, query), popular_depth(query)
+        complete = len(cut.items) >= query.slate_size or len(deep.items) < depth
+        if (query.seed_item_ids or query.exclude_item_ids) and depth < POPULAR_DEPTH:
             complete = False  # what is left out changes where rules put the others
-        return replace(deep, items=items[: query.slate_size]), complete
+        return cut, complete
 
     def _encoded(
         self,
@@ -130,3 +142,14 @@ class Slates:
     ) -> Served:
         encoded = codec.slate(slate, recommender.bundle_id, assignments)
         return Served(encoded, slate.served_from, slate.degraded, stage_seconds or {}, slate.trace)
+
+
+def _cut(deep: Slate, query: Query) -> Slate:
+    """A popular slate without what a query leaves out, and no longer than it wants."""
+    out = {*query.seed_item_ids, *query.exclude_item_ids}
+    items = tuple(item for item in deep.items if item.item_id not in out) if out else deep.items
+    return replace(deep, items=items[: query.slate_size])
+
+
+def _fallback(slate: Slate) -> Slate:
+    return replace(slate, served_from=ServedFrom.FALLBACK, degraded=SKIPPED)

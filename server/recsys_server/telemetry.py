@@ -18,6 +18,22 @@ _log = logging.getLogger(__name__)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
+def listen(text: str, registry: CollectorRegistry) -> str:
+    """Serve /metrics at an address (empty: nowhere), from a thread of its own; the address with its real port.
+
+    Raises:
+        AddressError: it is taken, or not one of this machine's.
+    """
+    if not text:
+        return "none"
+    host, port = address(text)
+    try:
+        server, _ = start_http_server(port, host.strip("[]"), registry)
+    except OSError as error:
+        raise AddressError(f"metrics address {text}: {error.strerror}; choose another with --metrics") from error
+    return f"{host}:{server.server_port}"
+
+
 class Telemetry:
     """What the server tells of itself.
 
@@ -68,21 +84,6 @@ class Telemetry:
         self._experiments_failures = Counter(
             "recsys_experiments_failures", "Experiments files that were refused.", registry=registry
         )
-
-    def listen(self, text: str) -> str:
-        """Serve /metrics at an address (empty: nowhere), from a thread of its own; the address with its real port.
-
-        Raises:
-            AddressError: it is taken, or not one of this machine's.
-        """
-        if not text:
-            return "none"
-        host, port = address(text)
-        try:
-            server, _ = start_http_server(port, host.strip("[]"), self.registry)
-        except OSError as error:
-            raise AddressError(f"metrics address {text}: {error.strerror}; choose another with --metrics") from error
-        return f"{host}:{server.server_port}"
 
     def call(self, method: str, code: str, seconds: float) -> None:
         """One call came to its end."""

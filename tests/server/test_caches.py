@@ -1,14 +1,25 @@
 """Caches, on a clock that the test turns."""
 
 import asyncio
+import tracemalloc
 from dataclasses import replace
 
 import pytest
 
-from recsys.rules import Pin, Rules
-from recsys.types import EventType, ExcludePolicy, LiveEvent, Query, ServingParameters
+from recsys.rules import Pin, Range, Rules
+from recsys.types import (
+    EventType,
+    ExcludePolicy,
+    LiveEvent,
+    Query,
+    RuleReason,
+    ServedFrom,
+    ServingParameters,
+    Slate,
+    SlateItem,
+)
 from recsys.v1 import recommendation_service_pb2 as pb
-from recsys_server.cache import MOST_POPULAR, POPULAR_DEPTH, PopularCache, UserCache, user_key
+from recsys_server.cache import ENTRY_BYTES, ITEM_BYTES, POPULAR_DEPTH, PopularCache, UserCache, user_key
 from server_fakes import FakeRecommender, FakeRegistry, serving, settings, until
 
 QUERY = Query("u", 10, 0, ("s",), ("x",))
@@ -42,10 +53,14 @@ class Computing:
         return recommender.answer([query], lambda: 0.0).slates[0]
 
 
+def popular_cache(compute, clock=None, budget=10**7, looked_up=lambda _: None):
+    return PopularCache(compute, budget, 60, looked_up, clock or Clock())
+
+
 async def test_one_popular_slate_is_computed_for_all_who_wait_for_it():
     computing, recommender = Computing(), FakeRecommender()
     computing.open.clear()
-    cache = PopularCache(computing, 60, Clock())
+    cache = popular_cache(computing)
     waiting = [asyncio.create_task(cache.slate(recommender, POPULAR)) for _ in range(20)]
     await asyncio.sleep(0)
     waiting[0].cancel()
@@ -56,13 +71,13 @@ async def test_one_popular_slate_is_computed_for_all_who_wait_for_it():
 
 
 async def test_a_popular_slate_is_as_deep_as_the_largest_slate_with_as_many_exclusions():
-    slate = await PopularCache(Computing(), 60, Clock()).slate(FakeRecommender(n_items=3_000), POPULAR)
+    slate = await popular_cache(Computing()).slate(FakeRecommender(n_items=3_000), POPULAR)
     assert len(slate.items) == POPULAR_DEPTH >= 1_000
 
 
 async def test_a_popular_slate_is_computed_again_after_its_time_for_another_bundle_and_other_parameters():
     computing, clock = Computing(), Clock()
-    cache = PopularCache(computing, 60, clock)
+    cache = popular_cache(computing, clock)
     old, new = FakeRecommender("old"), FakeRecommender("new")
     counts = []
     for recommender, parameters, seconds in [
@@ -80,7 +95,8 @@ async def test_a_popular_slate_is_computed_again_after_its_time_for_another_bund
 
 async def test_popular_slates_by_other_rules_or_items_are_computed_and_the_oldest_make_room():
     computing, clock = Computing(), Clock()
-    cache = PopularCache(computing, 60, clock)
+    size = ENTRY_BYTES + 5 * ITEM_BYTES
+    cache = popular_cache(computing, clock, budget=600 * ITEM_BYTES + 2 * ENTRY_BYTES + 3 * size)
     pinned = replace(POPULAR, rules=Rules(pins=(Pin("pin", "i7", 1),)))
     changed = FakeRecommender("b")
     changed.catalogue_version = 1
@@ -92,17 +108,71 @@ async def test_popular_slates_by_other_rules_or_items_are_computed_and_the_oldes
     ]:
         await cache.slate(recommender, query)
     assert computing.count == 4
-    assert len(cache._kept) == 1, "what holds for items as they were is let go"
-    for size in range(1, MOST_POPULAR + 10):
-        clock.seconds += 0.01
-        await cache.slate(changed, replace(pinned, slate_size=size))
-    assert len(cache._kept) == MOST_POPULAR
-    assert cache.fresh(changed, replace(pinned, slate_size=MOST_POPULAR + 9))
+    assert cache.kept(BUNDLE, POPULAR) is None, "what holds for items as they were is let go"
+    queries = [replace(pinned, slate_size=5, parameters=ServingParameters(candidates=100 + n)) for n in range(9)]
+    for query in queries:
+        await cache.slate(changed, query)
+    assert cache.kept(changed, POPULAR) is None, "the oldest and largest"
+    assert all(cache.kept(changed, query) for query in queries)
+
+
+async def test_a_popular_slate_is_computed_anew_while_it_is_still_good_and_nobody_waits():
+    computing, clock, hits = Computing(), Clock(), []
+    cache = popular_cache(computing, clock, looked_up=hits.append)
+    first = await cache.slate(BUNDLE, POPULAR)
+    computing.open.clear()
+    for clock.seconds in (44, 46, 59):
+        async with asyncio.timeout(1):
+            assert await cache.slate(BUNDLE, POPULAR) is first
+    await asyncio.sleep(0)
+    assert computing.count == 2
+    computing.open.set()
+    await asyncio.sleep(0.01)
+    clock.seconds = 100
+    second = await cache.slate(BUNDLE, POPULAR)
+    assert second is not first
+    assert computing.count == 2
+    assert hits == [False, True, True, True, True]
+
+
+async def test_a_popular_slate_whose_renewal_fails_is_served_to_its_end():
+    computing, clock = Computing(), Clock()
+    cache = popular_cache(computing, clock)
+    first = await cache.slate(BUNDLE, POPULAR)
+    computing.failing, clock.seconds = True, 50
+    assert await cache.slate(BUNDLE, POPULAR) is first
+    await asyncio.sleep(0.01)
+    computing.failing = False
+    await cache.slate(BUNDLE, POPULAR)
+    await asyncio.sleep(0.01)
+    assert await cache.slate(BUNDLE, POPULAR) is not first
+
+
+async def test_without_a_budget_no_popular_slate_is_kept_and_all_are_served():
+    computing = Computing()
+    cache = popular_cache(computing, budget=0)
+    for _ in range(2):
+        assert (await cache.slate(BUNDLE, POPULAR)).items
+    assert computing.count == 2
+
+
+async def test_the_memory_of_popular_slates_stays_within_their_budget():
+    async def compute(*_):
+        items = (SlateItem(f"item-{num}", num / 7, ("als",), (RuleReason(f"{num}", "boosted"),)) for num in range(500))
+        return Slate(tuple(items), ServedFrom.POPULAR_CACHE)
+
+    cache = popular_cache(compute, budget=1_000_000)
+    tracemalloc.start()
+    for candidates in range(1, 15):
+        await cache.slate(BUNDLE, replace(POPULAR, parameters=ServingParameters(candidates=candidates)))
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert 800_000 < taken < 1_100_000
 
 
 async def test_a_popular_slate_past_its_time_stands_in_when_no_new_one_can_be_computed():
     computing, clock = Computing(), Clock()
-    cache = PopularCache(computing, 60, clock)
+    cache = popular_cache(computing, clock)
     kept = await cache.slate(FakeRecommender(), POPULAR)
     clock.seconds, computing.failing = 61, True
     assert await cache.slate(FakeRecommender(), POPULAR) is kept
@@ -110,7 +180,7 @@ async def test_a_popular_slate_past_its_time_stands_in_when_no_new_one_can_be_co
 
 async def test_a_failure_without_anything_kept_is_told_and_not_kept():
     computing = Computing()
-    cache = PopularCache(computing, 60, Clock())
+    cache = popular_cache(computing)
     computing.failing = True
     with pytest.raises(RuntimeError):
         await cache.slate(FakeRecommender(), POPULAR)
@@ -119,7 +189,7 @@ async def test_a_failure_without_anything_kept_is_told_and_not_kept():
 
 
 async def test_the_popular_slates_of_an_old_bundle_are_let_go():
-    cache = PopularCache(Computing(), 60, Clock())
+    cache = popular_cache(Computing())
     for bundle_id in ("b1", "b2", "b3"):
         await cache.slate(FakeRecommender(bundle_id), POPULAR)
     assert [key[0] for key in cache._kept] == ["b3"]
@@ -127,7 +197,7 @@ async def test_the_popular_slates_of_an_old_bundle_are_let_go():
 
 def test_a_users_slate_is_good_for_its_time():
     clock = Clock()
-    cache = UserCache(10, 30, clock)
+    cache = UserCache(10_000, 30, clock)
     key = user_key(BUNDLE, (), QUERY)
     cache.put(key, b"slate")
     clock.seconds = 29.9
@@ -137,21 +207,45 @@ def test_a_users_slate_is_good_for_its_time():
 
 
 def test_the_least_recently_used_slate_makes_room():
-    cache = UserCache(2, 30, Clock())
+    cache = UserCache(2 * ENTRY_BYTES + 200, 30, Clock())
     first, second, third = (user_key(BUNDLE, (), replace(QUERY, user_id=user)) for user in "123")
-    cache.put(first, b"1")
-    cache.put(second, b"2")
+    cache.put(first, bytes(100))
+    cache.put(second, bytes(100))
     cache.get(first)
-    cache.put(third, b"3")
-    assert [cache.get(key) for key in (first, second, third)] == [b"1", None, b"3"]
-    assert len(cache) == 2
+    cache.put(third, bytes(100))
+    assert [bool(cache.get(key)) for key in (first, second, third)] == [True, False, True]
+    cache.put(first, bytes(101))
+    assert [bool(cache.get(key)) for key in (first, third)] == [True, False]
 
 
-def test_a_cache_without_room_keeps_nothing_and_a_huge_slate_is_not_kept():
-    key = user_key(BUNDLE, (), QUERY)
-    for cache, slate in [(UserCache(0, 30, Clock()), b"slate"), (UserCache(1, 30, Clock()), bytes(5_000))]:
-        cache.put(key, slate)
-        assert cache.get(key) is None
+def test_a_slate_that_is_kept_again_counts_once():
+    cache = UserCache(2 * ENTRY_BYTES + 200, 30, Clock())
+    first, second = (user_key(BUNDLE, (), replace(QUERY, user_id=user)) for user in "12")
+    cache.put(second, bytes(100))
+    for _ in range(5):
+        cache.put(first, bytes(100))
+    assert cache.get(second)
+
+
+def test_a_cache_without_room_keeps_nothing_and_a_huge_slate_drives_no_other_out():
+    key, other = user_key(BUNDLE, (), QUERY), user_key(BUNDLE, (), replace(QUERY, user_id="v"))
+    empty = UserCache(0, 30, Clock())
+    empty.put(key, b"")
+    assert empty.get(key) is None
+    cache = UserCache(1_000, 30, Clock())
+    cache.put(other, b"slate")
+    cache.put(key, bytes(1_000))
+    assert (cache.get(key), cache.get(other)) == (None, b"slate")
+
+
+def test_the_memory_of_a_users_cache_stays_within_its_budget():
+    tracemalloc.start()
+    cache = UserCache(1_000_000, 30, Clock())
+    for user in range(5_000):
+        cache.put(user_key(BUNDLE, (), replace(QUERY, user_id=str(user))), bytes(600))
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert 900_000 < taken < 1_050_000
 
 
 def test_all_that_a_slate_depends_on_stands_in_its_key():
@@ -174,6 +268,8 @@ def test_all_that_a_slate_depends_on_stands_in_its_key():
                 {"seed_item_ids": (), "exclude_item_ids": ("s", "x")},
                 {"parameters": ServingParameters(exclude_policy=ExcludePolicy.SEEN)},
                 {"rules": Rules(diversity=0.5)},
+                {"rules": Rules(condition=Range("price", low=-1))},
+                {"rules": Rules(condition=Range("price", low=-2))},
                 {"live_events": (TOLD,)},
                 {"live_events": (replace(TOLD, event_type=EventType.PURCHASE),)},
                 {"shown": (("i", 1),)},

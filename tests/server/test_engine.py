@@ -18,8 +18,9 @@ def recommender():
     return FakeRecommender(users=[f"u{num}" for num in range(100)])
 
 
-def engine(max_batch=64, max_waiting=1024, observed=None):
-    return Engine(max_batch, max_waiting, (observed if observed is not None else []).append, time.monotonic)
+def engine(max_batch=64, max_waiting=1024, observed=None, shed_seconds=LATER):
+    observe = (observed if observed is not None else []).append
+    return Engine(max_batch, max_waiting, shed_seconds, observe, time.monotonic)
 
 
 def ask(engine, recommender, user_id, deadline=LATER):

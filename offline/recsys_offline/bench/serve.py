@@ -1,0 +1,214 @@
+"""``recsys bench serve``: what an answer costs at scale, beside the least that a server of this kind can do.
+
+An echo server of the same stack and servers of one bundle take turns under the same load generator; a figure is the
+median of all rounds. How each is measured stands in docs/decisions/0011-serving-bench.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import RecsysError
+from recsys.registry import Registry
+from recsys_offline.bench import exactness
+from recsys_offline.bench.quality import machine
+from recsys_offline.bench.scale import SEED, Size, registry_of
+from recsys_offline.server_process import Running, running
+
+RATE = 1_000
+"""Requests a second that are promised."""
+LOADS = (0.5, 0.8, 1.2, 2.0)
+"""Shares of the capacity that are asked for."""
+STEADY = "steady"
+"""The promised rate, or 80 % of the capacity where that is less: what events flow beside."""
+EVENTS_RATE = 500
+UNKNOWN = 0.1
+LOOK_RATE, LOOK_SECONDS = 20, 1.0
+"""To see how long an answer is."""
+ASKED_AGAIN = 50
+UNCACHED = "[cache]\nuser_mib = 0\n"
+_METRICS = re.compile(r"metrics on (\S+)")
+_ADDRESS = re.compile(r" on (\S+),")
+_STAGE = re.compile(r'^recsys_stage_duration_seconds_sum\{stage="(\w+)"\} (\S+)$', re.MULTILINE)
+_ANON = re.compile(r"^Pss_Anon:\s+(\d+) kB$", re.MULTILINE)
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long it is measured: rounds, and seconds of each load in a round."""
+
+    rounds: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Those that take turns: an echo, and servers without a cache, with it, and with a state directory."""
+
+    echo: Running
+    uncached: Running
+    cached: Running
+    stateful: Running
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Runs the load generator on servers of a bundle of some size."""
+
+    size: Size
+    seconds: float
+
+    def __call__(self, server: Running, *options: str | float, unknown: float = UNKNOWN) -> Figures:
+        """The figures of one load, as the generator tells them.
+
+        Raises:
+            RecsysError: it failed.
+        """
+        given = {
+            "seconds": self.seconds,
+            "users": self.size.users,
+            "items": self.size.items,
+            "unknown": unknown,
+            "warm-up": min(1.0, self.seconds / 4),
+            "pid": server.process.pid,
+        }
+        command = [sys.executable, "-m", "recsys_server.load", server.address, *map(str, options)]
+        command += [part for name, value in given.items() for part in (f"--{name}", str(value))]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - our own
+        if done.returncode:
+            raise RecsysError("the load generator failed; see above")
+        figures: Figures = json.loads(done.stdout)
+        return figures
+
+
+def bench(out: Path, cache: Path, sizes: Sequence[Size], effort: Effort) -> Figures:
+    """Measure bundles of some sizes, and write the figures to a file.
+
+    Raises:
+        RecsysError: a server does not start, or the load generator fails.
+    """
+    tables = [_measure(registry_of(cache, size), size, effort) for size in sizes]
+    result = {"machine": machine(), "seed": SEED, "promised": RATE, **asdict(effort), "tables": tables}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _measure(registry: Registry, size: Size, effort: Effort) -> Figures:
+    """All figures of one bundle."""
+    made = exactness.measure(registry)
+    with tempfile.TemporaryDirectory(prefix="recsys-bench-") as scratch:
+        options = ("--registry", registry.root)
+        starts = [_start_seconds(options, Path(scratch)) for _ in range(effort.rounds)]
+        with _servers(options, Path(scratch)) as servers:
+            load = Loader(size, effort.seconds)
+            capacity = load(servers.uncached)["whole_per_second"]
+            rates = {f"{share:.0%}": round(share * capacity, 1) for share in LOADS}
+            rates[STEADY] = min(RATE, rates["80%"])
+            rounds = [_round(load, servers, rates, turn) for turn in range(effort.rounds)]
+            memory = {name: _pss_anon_mib(getattr(servers, name).process.pid) for name in Servers.__slots__}
+    return {
+        **asdict(size),
+        "bundle": made,
+        "start_seconds": starts,
+        "pss_anon_mib": memory,
+        "rates": rates,
+        "rounds": rounds,
+    }
+
+
+def _round(load: Loader, servers: Servers, rates: dict[str, float], turn: int) -> dict[str, Figures]:
+    """Each load once: the echo's and the server's in turn."""
+    print(f"round {turn + 1}", file=sys.stderr, flush=True)
+    seed, echo, uncached = ("--seed", turn), servers.echo, servers.uncached
+    again = ("--again", ASKED_AGAIN)
+    return {
+        "echo, closed": load(echo, "--unchecked", *seed),
+        "server, closed, known users": _staged(load, uncached, *seed, unknown=0.0),
+        f"echo, {RATE}/s": load(echo, "--unchecked", *seed, "--rate", RATE),
+        f"server, {RATE}/s": _staged(load, uncached, *seed, *again, "--rate", RATE),
+        "server, closed": load(uncached, *seed, *again),
+        **{
+            f"server, {share:.0%} of capacity": load(uncached, *seed, *again, "--rate", rates[f"{share:.0%}"])
+            for share in LOADS
+        },
+        "cached, closed": load(servers.cached, *seed),
+        f"cached, {RATE}/s": load(servers.cached, *seed, *again, "--rate", RATE),
+        "state, steady": load(servers.stateful, *seed, *again, "--rate", rates[STEADY]),
+        "state, steady and events": load(servers.stateful, *seed, "--rate", rates[STEADY], "--events", EVENTS_RATE),
+    }
+
+
+def _staged(load: Loader, server: Running, *options: str | float, unknown: float = UNKNOWN) -> Figures:
+    """The figures of a load, with the seconds that its batches spent in each stage."""
+    before = _stage_seconds(server)
+    figures = load(server, *options, unknown=unknown)
+    after = _stage_seconds(server)
+    return figures | {"stage_seconds": {stage: round(after[stage] - before.get(stage, 0.0), 4) for stage in after}}
+
+
+def _stage_seconds(server: Running) -> dict[str, float]:
+    found = _METRICS.search(server.line)
+    with urllib.request.urlopen(f"http://{found[1] if found else ''}/metrics", timeout=10) as answer:
+        return {stage: float(seconds) for stage, seconds in _STAGE.findall(answer.read().decode())}
+
+
+def _start_seconds(options: tuple[str | Path, ...], scratch: Path) -> float:
+    """From the command to the line that says it serves."""
+    started = time.monotonic()
+    with running(options, scratch / "start.log"):
+        return round(time.monotonic() - started, 2)
+
+
+@contextmanager
+def _servers(options: tuple[str | Path, ...], scratch: Path) -> Iterator[Servers]:
+    """All of them, idle; the echo's answers are as long as the server's."""
+    config = scratch / "uncached.toml"
+    config.write_text(UNCACHED, encoding="utf-8")
+    with ExitStack() as stack:
+
+        def start(name: str, *more: str | Path) -> Running:
+            log = scratch / f"{name}.log"
+            return stack.enter_context(running((*options, *more), log, metrics="127.0.0.1:0"))
+
+        uncached = start("uncached", "--config", config)
+        cached = start("cached")
+        stateful = start("stateful", "--config", config, "--state", scratch / "state")
+        usual = Loader(Size(1, 1, 1), LOOK_SECONDS)(uncached, "--rate", LOOK_RATE, "--timeout", 1, unknown=0.0)
+        echo = stack.enter_context(_echo(round(usual["bytes"])))
+        yield Servers(echo, uncached, cached, stateful)
+
+
+@contextmanager
+def _echo(size: int) -> Iterator[Running]:
+    """An echo server, its answers of so many bytes."""
+    command = [sys.executable, "-m", "recsys_server.echo", "--bytes", str(size)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
+    with process:
+        try:
+            line = process.stdout.readline().strip() if process.stdout else ""
+            found = _ADDRESS.search(line)
+            if not found:
+                raise RecsysError("the echo server did not start; see above")
+            yield Running(process, found[1], line)
+        finally:
+            process.terminate()
+
+
+def _pss_anon_mib(pid: int) -> float:
+    """Memory of a process that is in no file, shared pages divided by those who share them."""
+    found = _ANON.search(Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"))
+    return round(int(found[1]) / 1024, 1) if found else 0.0

@@ -1,0 +1,111 @@
+"""The figures of ``recsys bench serve`` as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import Any
+
+Figures = dict[str, Any]
+
+PROMISED = "server, 1000/s"
+
+
+def lines(result: Figures) -> list[str]:
+    """A table for each bundle, and what follows from it; every figure is the median of the rounds."""
+    effort = f"median of {result['rounds']} rounds of {result['seconds']:g} s"
+    return [line for table in result["tables"] for line in (*_table(table, effort), "")]
+
+
+def _table(table: Figures, effort: str) -> list[str]:
+    size = f"{table['users']:,} users, {table['items']:,} items, {table['factors']} factors"
+    rounds = table["rounds"]
+    return [
+        f"{size}; {effort}",
+        "",
+        "| load | asked /s | good /s | p50 ms | p95 | p99 | p99.9 | refused or late | degraded | CPU us |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(_row(name, [one[name] for one in rounds]) for name in rounds[0]),
+        "",
+        *(f"- {name}: {text}" for name, text in summary(table).items()),
+    ]
+
+
+def summary(table: Figures) -> dict[str, str]:
+    """What the promise is judged by, in words."""
+    rounds = table["rounds"]
+
+    def ratio(one: str, other: str, of: Callable[[Figures], float]) -> str:
+        return f"{_median(of(each[one]) / max(of(each[other]), 1e-9) for each in rounds):.2f}"
+
+    echo_closed, closed, echo = "echo, closed", "server, closed, known users", "echo, 1000/s"
+    calls = [calls for one in rounds for calls in one.values()]
+    wrong, strangers = (sum(each.get(name, 0) for each in calls) for name in ("wrong", "not_their_own"))
+    indexes = ", ".join(
+        f"{name} {index['factory']} (recall@200 {index['recall']:.3f})"
+        for name, index in table["bundle"]["indexes"].items()
+    )
+    return {
+        "CPU of a computed answer / echo": f"{ratio(closed, echo_closed, _cpu)} at full load,"
+        f" {ratio(PROMISED, echo, _cpu)} at 1,000/s",
+        "capacity / echo": ratio(closed, echo_closed, _whole),
+        "goodput at twice the capacity / capacity": ratio("server, 200% of capacity", "server, closed", _good),
+        "events at 500/s": f"p99 x {ratio('state, steady and events', 'state, steady', _p99)},"
+        f" CPU x {ratio('state, steady and events', 'state, steady', _cpu)}",
+        "memory in no file": ", ".join(f"{name} {mib:g} MiB" for name, mib in table["pss_anon_mib"].items()),
+        "start to serving": f"{median(table['start_seconds']):g} s",
+        "indexes": f"{indexes}; places that differ from exact search:"
+        f" {table['bundle']['places_that_differ_from_exact']:.1%}",
+        "slates read": f"{sum(each['ok'] for each in calls if 'wrong' in each):,}, not as they should be: {wrong},"
+        f" not the user's own: {strangers} of {sum(each.get('asked_again', 0) for each in calls):,} asked again",
+        "stages, us of an answer": stages([one[closed] for one in rounds]),
+    }
+
+
+def is_sound(result: Figures) -> bool:
+    """Whether every slate that was read was as it should be, and the user's own."""
+    runs = [calls for table in result["tables"] for one in table["rounds"] for calls in one.values()]
+    return not any(run.get("wrong", 0) + run.get("not_their_own", 0) for run in runs)
+
+
+def stages(runs: list[Figures]) -> str:
+    """Microseconds that each stage takes of an answer when all are busy; waiting is no work."""
+    names = [name for name in runs[0]["stage_seconds"] if name != "wait"]
+    took = {name: _median(run["stage_seconds"][name] / max(run["answered"], 1) * 1e6 for run in runs) for name in names}
+    return ", ".join(f"{name} {us:.0f}" for name, us in took.items())
+
+
+def _row(name: str, runs: list[Figures]) -> str:
+    quantiles = [_median(run["ms"][each] or 0.0 for run in runs) for each in ("p50", "p95", "p99", "p99.9")]
+    cells = [
+        f"{_median(run['sent'] / run['seconds'] for run in runs):,.0f}",
+        f"{_median(run['goodput_per_second'] for run in runs):,.0f}",
+        *(f"{each:.1f}" for each in quantiles),
+        f"{_median(sum(run['errors'].values()) / max(run['sent'], 1) for run in runs):.1%}",
+        f"{_median(run.get('degraded_share', 0.0) for run in runs):.1%}",
+        f"{_median(run['cpu_us'] for run in runs):,.0f}",
+    ]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _cpu(run: Figures) -> float:
+    """Of an answer that is whole: what degraded ones cost counts as well. Infinite where none is whole."""
+    whole = 1.0 - float(run.get("degraded_share", 0.0))
+    return float(run["cpu_us"]) / whole if whole else math.inf
+
+
+def _whole(run: Figures) -> float:
+    return float(run["whole_per_second"] if "whole_per_second" in run else run["answered_per_second"])
+
+
+def _good(run: Figures) -> float:
+    return float(run["goodput_per_second"])
+
+
+def _p99(run: Figures) -> float:
+    return float(run["ms"]["p99"] or 0.0)
+
+
+def _median(values: Iterable[float]) -> float:
+    return float(median(values))

@@ -1,0 +1,30 @@
+"""The benchmark of serving, whole and small: an echo and real servers of a real bundle under load."""
+
+import json
+
+from shops import recsys
+
+SMALL = ("--users", 1_500, "--items", 300, "--factors", 8, "--rounds", 1, "--seconds", 0.3)
+
+
+def test_servers_and_an_echo_take_turns_and_every_slate_is_read(tmp_path):
+    out = tmp_path / "made" / "serve.json"
+    done = recsys("bench", "serve", *SMALL, "--cache-dir", tmp_path / "cache", "--out", out)
+    assert done.status == 0, done.err + done.out
+    result = json.loads(out.read_text())
+    (table,) = result["tables"]
+    assert (table["users"], table["items"], table["factors"], result["rounds"]) == (1_500, 300, 8, 1)
+    (loads,) = table["rounds"]
+    assert {"echo, closed", "server, closed, known users", "server, 1000/s", "server, 200% of capacity"} < {*loads}
+    assert all(load["sent"] > 0 and load["cpu_us"] > 0 for load in loads.values())
+    closed = loads["server, closed, known users"]
+    assert closed["served_from"]["SERVED_FROM_MODEL"] > 0
+    assert "SERVED_FROM_POPULAR_CACHE" not in closed["served_from"]  # nobody is unknown there
+    assert closed["stage_seconds"]["retrieve"] > 0
+    assert loads["echo, closed"]["answered_per_second"] > closed["answered_per_second"]
+    assert loads["cached, closed"]["served_from"]["SERVED_FROM_USER_CACHE"] > 0
+    assert loads["state, steady and events"]["records"]["sent"] > 0
+    assert 1 < table["pss_anon_mib"]["echo"] < table["pss_anon_mib"]["uncached"] < 1_000
+    for line in ("| server, 200% of capacity |", "- CPU of a computed answer / echo: ", "- stages, us of an answer: "):
+        assert line in done.out
+    assert done.out.endswith("serve.json\n")
