@@ -3,11 +3,18 @@
 import json
 from pathlib import Path
 
-from recsys_offline.bench.quality import table_lines
+from recsys_offline.bench import crash, live, quality
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_table_is_what_the_benchmark_wrote():
-    figures = json.loads((ROOT / "bench/quality.json").read_text())
-    assert "\n".join(table_lines(figures)) in (ROOT / "README.md").read_text()
+def figures(name):
+    return json.loads((ROOT / "bench" / f"{name}.json").read_text())
+
+
+def test_the_tables_are_what_the_benchmarks_wrote():
+    readme = (ROOT / "README.md").read_text()
+    assert "\n".join(quality.table_lines(figures("quality"))) in readme
+    assert "\n".join(live.table_lines(figures("live"))) in readme
+    words = " ".join(readme.split())
+    assert all(line in words for line in crash.lines(figures("crash")))
