@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from recsys_offline.bench import crash, live, quality
+from recsys_offline.bench import crash, live, parity, quality
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,4 +17,4 @@ def test_the_tables_are_what_the_benchmarks_wrote():
     assert "\n".join(quality.table_lines(figures("quality"))) in readme
     assert "\n".join(live.table_lines(figures("live"))) in readme
     words = " ".join(readme.split())
-    assert all(line in words for line in crash.lines(figures("crash")))
+    assert all(line in words for line in (*crash.lines(figures("crash")), *parity.lines(figures("parity"))))
