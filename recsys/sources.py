@@ -210,20 +210,33 @@ class AlsSource:
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items of largest inner product."""
-        vectors = self.vectors(batch)
-        item_num, score = fetched(replace(batch, vectors=vectors), k, self._search)
-        item_num[~vectors.any(axis=1)] = -1
+        return by_inner_product(batch, k, self.vectors(batch), self.item_factors, self.index)
 
-        def score_of(query: Array, item: Array) -> Float32s:
-            dots: Float32s = np.einsum("nd,nd->n", vectors[query], self.item_factors[item])
-            return dots
 
-        return Proposal(item_num, score, score_of)
+def by_inner_product(batch: QueryBatch, k: int, vectors: Float32s, factors: Float32s, index: ItemIndex) -> Proposal:
+    """The k items of largest inner product with each query's vector.
 
-    def _search(self, batch: QueryBatch, count: int) -> tuple[Int32s, Float32s]:
-        """The best of the items that are allowed in all slates."""
-        score, items = search_among(self.index, self.item_factors, self.vectors(batch), count, batch.allowed_items)
+    Args:
+        batch: q queries.
+        k: items of each.
+        vectors: float32[q, d]; nothing is proposed where one is all 0.
+        factors: float32[n_items, d].
+        index: over the factors.
+    """
+
+    def search(part: QueryBatch, count: int) -> tuple[Int32s, Float32s]:
+        own = vectors if part.vectors is None else part.vectors
+        score, items = search_among(index, factors, own, count, part.allowed_items)
         return items.astype(np.int32), score
+
+    item_num, score = fetched(replace(batch, vectors=vectors), k, search)
+    item_num[~vectors.any(axis=1)] = -1
+
+    def score_of(query: Array, item: Array) -> Float32s:
+        dots: Float32s = np.einsum("nd,nd->n", vectors[query], factors[item])
+        return dots
+
+    return Proposal(item_num, score, score_of)
 
 
 @dataclass(frozen=True, slots=True)

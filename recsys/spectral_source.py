@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.fetching import fetched
-from recsys.item_index import ItemIndex, search_among
+from recsys.item_index import ItemIndex
 from recsys.popularity import decay
 from recsys.queries import QueryBatch
-from recsys.sources import Proposal
-from recsys.types import Array, Float32s, Float64s, Int32s
+from recsys.sources import Proposal, by_inner_product
+from recsys.types import Float32s, Float64s
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +46,4 @@ class SpectralSource:
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items of largest inner product."""
-        vectors = self.vectors(batch)
-        item_num, score = fetched(batch, k, self._search)
-        item_num[~vectors.any(axis=1)] = -1
-
-        def score_of(query: Array, item: Array) -> Float32s:
-            dots: Float32s = np.einsum("nd,nd->n", vectors[query], self.item_factors[item])
-            return dots
-
-        return Proposal(item_num, score, score_of)
-
-    def _search(self, batch: QueryBatch, count: int) -> tuple[Int32s, Float32s]:
-        """The best of the items that are allowed in all slates."""
-        vectors = self.vectors(batch)
-        score, items = search_among(self.index, self.item_factors, vectors, count, batch.allowed_items)
-        return items.astype(np.int32), score
+        return by_inner_product(batch, k, self.vectors(batch), self.item_factors, self.index)

@@ -70,9 +70,10 @@ class LogWriter(Generic[T]):
             together, self._waiting = self._waiting, []
             try:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._append, together)
-            except StateError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, what is lost is counted and the next are written
                 self._dropped(len(together))
-                _log.error("%d %s are lost: %s", len(together), self._name, error)  # a disk's error has no trace
+                defect = None if isinstance(error, StateError) else error  # a disk's error has no trace
+                _log.error("%d %s are lost: %s", len(together), self._name, error, exc_info=defect)
 
     def _append(self, rows: list[Callable[[], T]]) -> None:
         self._log.append([row() for row in rows])
