@@ -114,3 +114,6 @@ class Rules:
             diversity=max(self.diversity, further.diversity),
             fatigue=max(self.fatigue, further.fatigue),
         )
+
+
+NO_RULES = Rules()

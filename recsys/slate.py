@@ -12,7 +12,7 @@ from recsys.catalogue import ItemCatalogue
 from recsys.fetching import top
 from recsys.placing import EXPLORED, Kept, Pool, place
 from recsys.queries import QueryBatch
-from recsys.rules import Rules
+from recsys.rules import NO_RULES, Rules
 from recsys.sources import Candidates, PopularitySource
 from recsys.types import Float32s, Int32s, Int64s, RuleReason
 from recsys.vocabulary import Vocabulary
@@ -26,7 +26,6 @@ RULED_POPULAR = 200
 """Most popular items that rules may move in a slate of those alone, or as many as twice its places."""
 TINY = 1e-9
 """Odds of what nobody acts on, so that it has a logarithm."""
-NO_RULES = Rules()
 
 
 @dataclass(frozen=True, slots=True)

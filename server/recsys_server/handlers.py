@@ -14,7 +14,7 @@ from recsys.experiments import Experiments
 from recsys.extend import embedding_dimensions
 from recsys.live import merged
 from recsys.recommender import Recommender
-from recsys.rules import Rules
+from recsys.rules import NO_RULES
 from recsys.sample_log import Sample
 from recsys.types import Query
 from recsys_server import codec, codec_assign, codec_catalog, codec_events, codec_rank
@@ -26,7 +26,6 @@ from recsys_server.slates import Slates
 from recsys_server.state import State
 from recsys_server.telemetry import Telemetry
 
-NO_RULES = Rules()
 SEED_SECONDS = 3_600
 
 

@@ -72,7 +72,7 @@ class Telemetry:
         )
         self._events = Counter("recsys_events", "Events that came in.", ["result"], registry=registry)
         self._exposures_dropped = Counter(
-            "recsys_exposures_dropped", "Exposures that were not recorded.", registry=registry
+            "recsys_exposures_dropped", "Exposures and samples that were not recorded.", registry=registry
         )
 
     def _define_bundle(self) -> None:
