@@ -47,3 +47,13 @@ async def test_exposures_that_the_disk_refuses_are_counted_and_the_next_ones_are
         writer.record(partial(exposure, num))
     await writer.close()
     assert sum(lost) == 3
+
+
+async def test_a_row_that_cannot_be_made_is_counted_and_the_next_ones_are_written(tmp_path):
+    lost = []
+    writer = LogWriter("exposures", ExposureLog(tmp_path), lost.append)
+    writer.record(lambda: 1 / 0)
+    await fakes.until(lambda: lost == [1])
+    writer.record(partial(exposure, 2))
+    await writer.close()
+    assert stored(tmp_path) == ["r2"]
