@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -146,6 +147,7 @@ class PlacementSection(Section):
     diversity: float = Field(0.0, ge=0, le=1)
     fatigue: float = Field(0.0, ge=0, le=10)
 
+    @cached_property
     def rules(self) -> Rules:
         """The rules of every slate of this placement."""
         conditions = tuple(each.condition() for each in self.filter)

@@ -9,6 +9,7 @@ import numpy as np
 import xgboost
 
 from recsys.config import RankerSection
+from recsys.forest import Forest
 from recsys.types import Float32s, Int32s
 
 
@@ -33,10 +34,11 @@ class TrainingSet:
 class Ranker:
     """A fitted model; scores compare inside one query only."""
 
-    __slots__ = ("booster",)
+    __slots__ = ("booster", "forest")
 
     def __init__(self, booster: xgboost.Booster) -> None:
         self.booster = booster
+        self.forest = Forest.of(booster)
 
     @classmethod
     def read(cls, path: Path) -> Ranker:
@@ -52,7 +54,7 @@ class Ranker:
 
     def score(self, features: Float32s) -> Float32s:
         """float32[n]: the score of each row of features float32[n, f]."""
-        return np.asarray(self.booster.inplace_predict(features), dtype=np.float32)
+        return self.forest.score(features)
 
     def contributions(self, features: Float32s) -> Float32s:
         """float32[n, f + 1]: what each feature adds to the score, the base last; each row adds up to its score.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def slate_of(model: Model, batch: QueryBatch, row: int, ranked: Ranked, *, expla
     ids = model.items.ids(items.item_num)
     rows = zip(ids, items.score.tolist(), proposed, reasons, items.propensity.tolist(), strict=True)
     traced = _trace(items, ranked.features, ids) if trace and ranked.features is not None else None
-    return Slate(tuple(SlateItem(*row) for row in rows), served_from, degraded, traced)
+    return Slate(tuple(map(SlateItem._make, rows)), served_from, degraded, traced)
 
 
 def _trace(items: RankedItems, matrix: Float32s, ids: Sequence[str]) -> Trace:
@@ -60,11 +61,13 @@ def proposers(names: tuple[str, ...], candidates: Candidates, position: Array) -
     codes = np.full(len(position), FILL)
     found = position != FILL
     codes[found] = np.isfinite(candidates.rank[position[found]]) @ (1 << np.arange(len(names)))
-    # Few combinations of sources occur, and each has its names once.
-    said: dict[int, tuple[str, ...]] = {FILL: ("fill",)}
-    for code in set(codes.tolist()) - {FILL}:
-        said[code] = tuple(sorted(name for bit, name in enumerate(names) if code >> bit & 1))
-    return [said[code] for code in codes.tolist()]
+    return [_named(names, code) for code in codes.tolist()]
+
+
+@lru_cache(maxsize=4096)
+def _named(names: tuple[str, ...], code: int) -> tuple[str, ...]:
+    """The names whose bits are set, in alphabetical order: few combinations of sources occur."""
+    return ("fill",) if code == FILL else tuple(sorted(name for bit, name in enumerate(names) if code >> bit & 1))
 
 
 def _why(model: Model, batch: QueryBatch, row: int, ranked: Ranked) -> list[tuple[Reason, ...]]:

@@ -182,7 +182,11 @@ def _slate(
     """One slate: one place after the other where rules have a say, else by score alone."""
     if asked.is_ruled:
         return _ruled(batch, query, part, asked, popular, shelf)
-    best = top(part.margin, asked.size).tolist()
+    first = top(part.margin, asked.size)
+    if len(first) == asked.size and not part.kept:  # nothing but the scores has a say
+        certain = np.ones(len(first), dtype=np.float32)
+        return RankedItems(part.item_num[first], part.margin[first], part.position[first], ((),) * len(first), certain)
+    best = first.tolist()
     draws: dict[int, float] = {}
     for kept in part.kept:
         best = fill_places(best, kept, asked.size, draws)

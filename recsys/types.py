@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -177,9 +177,8 @@ class FeatureReason:
 Reason = RuleReason | HistoryReason | FeatureReason
 
 
-@dataclass(frozen=True, slots=True)
-class SlateItem:
-    """One item of a slate.
+class SlateItem(NamedTuple):
+    """One item of a slate; a tuple, as so many are made.
 
     Attributes:
         item_id: the item.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,7 @@ MAX_NAME_LENGTH = 64
 MAX_DESCRIPTION_LENGTH = 100  # with 16 overrides, more would outgrow the trailers
 MAX_RECENT_EVENTS = 100
 DEFAULT_PLACEMENT = "default"
+SEED_SECONDS = 3_600
 
 _POLICIES = {
     recommendation_service_pb2.EXCLUDE_POLICY_NONE: ExcludePolicy.NONE,
@@ -93,10 +95,16 @@ def request(data: bytes, config: Config, experiments: Experiments, now: int) -> 
         exclude_item_ids=possible(wire.exclude_item_ids),
         parameters=parameters,
         live_events=recent_events(wire.recent_events, now),
-        rules=_rules(wire, placement.rules()),
+        rules=_rules(wire, placement.rules) if codec_rules.has_rules(wire) else placement.rules,
         explain=wire.explain,
+        seed=_seed(wire.user_id, now),
     )
     return Request(query, assignments, wire.placement or DEFAULT_PLACEMENT)
+
+
+def _seed(user_id: str, now: int) -> int:
+    """What draws the explored items: the same for a user within an hour, so that a page that is loaded again stands."""
+    return 1 + zlib.crc32(f"{now // SEED_SECONDS} {user_id}".encode())
 
 
 def _rules(wire: recommendation_service_pb2.RecommendRequest, placement: Rules) -> Rules:

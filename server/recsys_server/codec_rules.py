@@ -37,6 +37,12 @@ FACTOR_ROUNDING = 1e-6
 MAX_VIOLATIONS = 20  # more would outgrow the trailers
 
 
+def has_rules(request: recommendation_service_pb2.RecommendRequest) -> bool:
+    """Whether a request brings rules of its own; most do not, and need not be looked at further."""
+    named = request.boosts or request.pins or request.caps
+    return bool(named) or request.HasField("filter") or request.HasField("diversity")
+
+
 def rules(request: recommendation_service_pb2.RecommendRequest) -> Rules:
     """The rules of a request without violations."""
     return Rules(
@@ -68,7 +74,7 @@ def condition(wire: rules_pb2.Condition) -> Condition:
 
 def rule_violations(request: recommendation_service_pb2.RecommendRequest) -> Iterator[Violation]:
     """What is wrong with a request's rules: the first 20 of it."""
-    return islice(_all_violations(request), MAX_VIOLATIONS)
+    return islice(_all_violations(request), MAX_VIOLATIONS) if has_rules(request) else iter(())
 
 
 def filter_violations(wire: rules_pb2.Condition) -> Iterator[Violation]:

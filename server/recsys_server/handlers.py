@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -25,8 +24,6 @@ from recsys_server.errors import NoBundleError, NoStateError
 from recsys_server.slates import Slates
 from recsys_server.state import State
 from recsys_server.telemetry import Telemetry
-
-SEED_SECONDS = 3_600
 
 
 class Handlers:
@@ -69,15 +66,15 @@ class Handlers:
         request = codec.request(data, self._config, self._experiments(), int(self._clock()))
         recommender = self._recommender()
         query, version, degraded = self._informed(request.query, recommender.until)
-        query = replace(query, trace=self._samples(recommender, query))
+        if self._samples(recommender, query):
+            query = replace(query, trace=True)
         served = await self._slates.serve(recommender, query, request.assignments, deadline)
         self._telemetry.slate((*degraded, *served.degraded), request.assignments)
         recommendation_id = uuid.uuid4().hex
         if self._state is not None:
             self._state.exposures.record(partial(codec.exposure, recommendation_id, request, served.slate))
             if served.trace is not None:
-                told = replace(request.query, seed=query.seed)
-                self._state.samples.record(partial(Sample, told, recommender.bundle_id, version, served.trace))
+                self._state.samples.record(partial(Sample, request.query, recommender.bundle_id, version, served.trace))
         return codec.response(recommendation_id, served.served_from, served.stage_seconds, served.slate, degraded)
 
     async def similar_items(self, data: bytes, deadline: float) -> bytes:
@@ -142,8 +139,9 @@ class Handlers:
 
     def _informed(self, query: Query, since: int) -> tuple[Query, int, tuple[str, ...]]:
         """A query with all that its user did since a time (unix seconds), the version of it, and what is unreadable."""
-        query = replace(query, seed=_seed(query))
-        told = replace(query, live_events=merged((), query.live_events, since))
+        told = query
+        if query.live_events:
+            told = replace(query, live_events=merged((), query.live_events, since))
         if self._state is None or not query.user_id:
             return told, 0, ()
         try:
@@ -156,8 +154,3 @@ class Handlers:
         """Whether the features of an answer are kept: what rules and changed items do to it cannot be replayed."""
         replayable = query.rules == NO_RULES and recommender.catalogue_version == 0
         return self._state is not None and replayable and self._state.samples_next()
-
-
-def _seed(query: Query) -> int:
-    """What draws the explored items: the same for a user within an hour, so that a page that is loaded again stands."""
-    return 1 + zlib.crc32(f"{query.now // SEED_SECONDS} {query.user_id}".encode())

@@ -132,7 +132,7 @@ factor = 2
 def test_the_rules_of_a_placement_are_those_of_its_table(tmp_path):
     loaded = load(tmp_path, RULES)
     cheap = AllOf((Range("price", 1, 2.5), AnyOf("brand", ("a", "b"))))
-    assert loaded.placement("home").rules() == Rules(
+    assert loaded.placement("home").rules == Rules(
         condition=AllOf((WithinCategory("home"), Negated(Flag("vegan", value=False)))),
         boosts=(Boost("cheap", cheap, 2.0),),
         pins=(Pin("pin", "A1", 2),),
@@ -140,7 +140,7 @@ def test_the_rules_of_a_placement_are_those_of_its_table(tmp_path):
         diversity=0.3,
         fatigue=0.5,
     )
-    assert loaded.placement("nowhere").rules() == Rules()
+    assert loaded.placement("nowhere").rules == Rules()
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ async def test_latency_counts_from_when_a_call_was_due_though_the_server_stood_s
     "spoil",
     [
         lambda slate: {"items": slate.items[:-1]},
-        lambda slate: {"items": (*slate.items[:-1], replace(slate.items[0], score=0.0))},
+        lambda slate: {"items": (*slate.items[:-1], slate.items[0]._replace(score=0.0))},
         lambda slate: {"items": slate.items[::-1]},
         lambda _: {"served_from": ServedFrom.POPULAR_CACHE},
     ],

@@ -1,0 +1,65 @@
+"""The forest gives the scores of XGBoost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xgboost
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.forest import BLOCK, Forest
+
+
+def fitted(
+    seed: int, rows: int, width: int, depth: int, trees: int, missing: float
+) -> tuple[xgboost.Booster, np.ndarray]:
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(rows, width)).astype(np.float32).round(1)
+    features[random.random(features.shape) < missing] = np.nan
+    label = np.nan_to_num(features).sum(axis=1) + np.isnan(features[:, 0]) > random.normal(size=rows)
+    data = xgboost.QuantileDMatrix(features, label.astype(np.float32), qid=np.sort(random.integers(0, 9, rows)))
+    parameters = {"objective": "rank:ndcg", "max_depth": depth, "eta": 0.3, "seed": seed, "nthread": 1}
+    parameters["base_score"] = (0.0, 0.7)[seed % 2]
+    return xgboost.train(parameters, data, num_boost_round=trees), features
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    rows=st.sampled_from([2, 60, 400]),
+    width=st.integers(1, 12),
+    depth=st.integers(1, 7),
+    trees=st.integers(0, 12),
+    missing=st.sampled_from([0.0, 0.3, 1.0]),
+)
+def test_every_score_is_that_of_xgboost_to_the_last_bit(
+    seed: int, rows: int, width: int, depth: int, trees: int, missing: float
+) -> None:
+    booster, features = fitted(seed, rows, width, depth, trees, missing)
+    unseen = np.random.default_rng(seed).normal(scale=3, size=(BLOCK + 5, width)).astype(np.float32)
+    for asked in (features, unseen, np.full((1, width), np.nan, dtype=np.float32)):
+        np.testing.assert_array_equal(Forest.of(booster).score(asked), booster.inplace_predict(asked))
+
+
+@pytest.mark.parametrize("rows", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
+def test_a_row_has_its_score_whatever_rows_stand_beside_it(rows: int) -> None:
+    booster, features = fitted(1, 3 * BLOCK, 8, 6, 20, 0.2)
+    forest = Forest.of(booster)
+    alone = [forest.score(features[row : row + 1])[0] for row in range(rows)]
+    np.testing.assert_array_equal(forest.score(features[:rows]), np.array(alone, dtype=np.float32))
+
+
+def test_a_value_at_a_threshold_goes_right() -> None:
+    booster, _ = fitted(3, 400, 2, 3, 5, 0.0)
+    forest = Forest.of(booster)
+    edges = np.stack([forest.nodes["threshold"]] * 2, axis=1)
+    np.testing.assert_array_equal(forest.score(edges), booster.inplace_predict(edges))
+
+
+def test_rows_in_the_order_of_columns_and_parts_of_wider_rows_are_read_right() -> None:
+    booster, features = fitted(2, 300, 5, 4, 10, 0.1)
+    wide = np.concatenate([features, features], axis=1)
+    expected = booster.inplace_predict(features)
+    for same in (np.asfortranarray(features), wide[:, :5]):
+        np.testing.assert_array_equal(Forest.of(booster).score(same), expected)
