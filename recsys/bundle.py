@@ -26,7 +26,7 @@ from recsys.slate import Slots
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, CandidateSource, PopularitySource, RepeatsSource, SimilaritySource
 from recsys.spectral_source import SpectralSource
-from recsys.types import Array, ExcludePolicy, Query, ServingParameters, Slate
+from recsys.types import Array, ExcludePolicy, Float32s, Query, ServingParameters, Slate
 from recsys.vocabulary import Vocabulary
 
 RANKER = "ranker.ubj"
@@ -53,7 +53,7 @@ def save(model: Model, folder: Path) -> dict[str, dict[str, object]]:
     for source in snapshot.sources:
         columns, described[source.name] = _describe(source)
         arrays |= {f"{source.name}_{name}": array for name, array in columns.items()}
-        if isinstance(source, AlsSource | SpectralSource):
+        if isinstance(source, AlsSource | SpectralSource) and source.index.choice.probes:
             source.index.write(folder / f"{source.name}.index")
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
@@ -62,13 +62,17 @@ def save(model: Model, folder: Path) -> dict[str, dict[str, object]]:
     return described
 
 
-def load(folder: Path) -> Recommender:
+def load(folder: Path, *, verified: bool = False) -> Recommender:
     """The recommender of a bundle, its arrays mapped from the files.
+
+    Args:
+        folder: of the bundle.
+        verified: whether every file has just been hashed by somebody else, so that it need not be here.
 
     Raises:
         BundleError: a file is missing or damaged, or the bundle was made by another version.
     """
-    contents = manifest.verify(folder)
+    contents = manifest.read(folder) if verified else manifest.verify(folder)
     names = tuple(contents.sources)
     if contents.feature_hash != features.feature_hash(names):
         raise BundleError(f"bundle {folder.name}: its ranker expects other features than this version; train it again")
@@ -145,7 +149,7 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
     match source:
         case AlsSource(item_factors, user_factors, gram, confidence, index):
             arrays: dict[str, Array] = {"item_factors": item_factors, "user_factors": user_factors, "gram": gram}
-            return arrays, {
+            return arrays | _by_length(index), {
                 "kind": "als",
                 "weights": confidence.weights.tolist(),
                 "alpha": confidence.alpha,
@@ -156,7 +160,7 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
         case SpectralSource(item_factors, inverse_degree, weights, half_life_days, index):
             arrays = {"item_factors": item_factors, "inverse_degree": inverse_degree}
             described = {"kind": "spectral", "weights": weights.tolist(), "half_life_days": half_life_days}
-            return arrays, {**described, "index": asdict(index.choice)}
+            return arrays | _by_length(index), {**described, "index": asdict(index.choice)}
         case ContentSource(_, item_num, ContentModel(encoder, weights, strength)):
             terms = {"terms": encoder.terms.array, "idf": encoder.idf}
             described = {"kind": "content", "dimensions": encoder.dimensions, "strength": strength}
@@ -169,6 +173,20 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
         case PopularitySource(popularity):
             return {"score": popularity}, {"kind": "popularity"}
     raise TypeError(f"no file format for {source.name}")
+
+
+def _by_length(index: ItemIndex) -> dict[str, Array]:
+    """The factors by falling norm, of an index that searches the longest."""
+    return {"index_factors": index.factors, "index_order": index.order} if index.choice.longest else {}
+
+
+def _index(folder: Path, name: str, choice: IndexChoice, factors: Float32s) -> ItemIndex:
+    """The index of a source, as it was chosen."""
+    if choice.probes:
+        return ItemIndex.read(folder / f"{name}.index", choice, factors)
+    if choice.longest:
+        return ItemIndex(choice, _map(folder, f"{name}_index_factors"), _map(folder, f"{name}_index_order"))
+    return ItemIndex.exact(factors)
 
 
 def _sources(folder: Path, described: dict[str, dict[str, Any]]) -> tuple[CandidateSource, ...]:
@@ -190,16 +208,17 @@ def _source(folder: Path, name: str, parameters: dict[str, Any], earlier: list[C
     }
     match given.pop("kind"):
         case "spectral":
-            index = ItemIndex.read(folder / f"{name}.index", IndexChoice(**given.pop("index")))
-            return SpectralSource(array("item_factors"), array("inverse_degree"), **given, index=index, name=name)
+            item_factors = array("item_factors")
+            index = _index(folder, name, IndexChoice(**given.pop("index")), item_factors)
+            return SpectralSource(item_factors, array("inverse_degree"), **given, index=index, name=name)
         case "als":
-            index = ItemIndex.read(folder / f"{name}.index", IndexChoice(**given.pop("index")))
-            factors = (array("item_factors"), array("user_factors"), array("gram"))
-            return AlsSource(*factors, Confidence(**given), index)
+            item_factors = array("item_factors")
+            index = _index(folder, name, IndexChoice(**given.pop("index")), item_factors)
+            return AlsSource(item_factors, array("user_factors"), array("gram"), Confidence(**given), index)
         case "content":
             als = next(source for source in earlier if isinstance(source, AlsSource))
             encoder = Encoder(Vocabulary(array("terms")), array("idf"), given["dimensions"])
-            return ContentSource.of(als, array("item_num"), ContentModel(encoder, array("weights"), given["strength"]))
+            return ContentSource(als, array("item_num"), ContentModel(encoder, array("weights"), given["strength"]))
         case "neighbours":
             rows = len(array("indptr")) - 1
             stored = (array("data"), array("indices"), array("indptr"))

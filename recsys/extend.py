@@ -155,7 +155,7 @@ def _sources(
                 grown.append(replace(source, item_factors=np.concatenate([source.item_factors, mapped])))
             case ContentSource():
                 als = next(each for each in grown if isinstance(each, AlsSource))
-                grown.append(ContentSource.of(als, _cold(source.item_num, als.item_factors, n_known), source.model))
+                grown.append(ContentSource(als, _cold(source.item_num, als.item_factors, n_known), source.model))
             case SpectralSource():
                 factors, inverse_degree = (
                     _padded(column, len(items), 0) for column in (source.item_factors, source.inverse_degree)

@@ -1,11 +1,13 @@
-"""The best allowed items of each query, out of what a search finds whether excluded or not."""
+"""The best allowed items of each query, out of what a search finds whether it may be in the slate or not."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
 
+from recsys import row_kernels
 from recsys.queries import QueryBatch
 from recsys.types import Float32s, Int32s, Int64s
 
@@ -13,33 +15,69 @@ MANY_EXCLUDED = 200
 """Queries with more exclusions are searched for apart, so that the others need not fetch as much on top."""
 Fetch = Callable[[QueryBatch, int], tuple[Int32s, Float32s]]
 """Some queries and a number m, to the best m items of each, whether excluded or not: int32[q, m] and float32[q, m]."""
+EVERY_ITEM = np.zeros(0, dtype=bool)
+ANY_SCORE = float(-np.inf)
+POSITIVE = float(np.finfo(np.float32).smallest_subnormal)
+
+
+class _Slots(threading.local):
+    """What kernels note down of items, in each thread one array, as making one would cost more than a query does."""
+
+    kept = np.zeros(0, dtype=np.int32)
+
+
+_slots = _Slots()
+
+
+def slots(n_items: int) -> Int32s:
+    """int32[n_items]: zeros, which a kernel may write to and must leave as zeros."""
+    if len(_slots.kept) < n_items:
+        _slots.kept = np.zeros(n_items, dtype=np.int32)
+    return _slots.kept[:n_items]
+
+
+def best_allowed(
+    batch: QueryBatch, k: int, items: Int32s, score: Float32s, least: float = ANY_SCORE, first: int = 0
+) -> tuple[Int32s, Float32s]:
+    """The k best items of each query that may be in its slate: int32[r, k], -1 after the last, and float32[r, k].
+
+    Of equal scores the smaller item comes first.
+
+    Args:
+        batch: the queries.
+        k: items of each.
+        items: int32[m], of the columns; or int32[r, m], of each score, -1 for none.
+        score: float32[r, m], of the queries ``first`` to ``first + r - 1``.
+        least: smaller scores do not count.
+        first: the query of the first row.
+    """
+    indptr = np.arange(len(score) + 1) * score.shape[1]
+    return best_of_rows(batch, k, (indptr, items.ravel(), score.ravel()), least, first)
+
+
+Rows = tuple[Int64s, Int32s, Float32s]
+"""Scores of items by query: indptr int64[q + 1], items int32[m], scores float32[m]."""
+
+
+def best_of_rows(
+    batch: QueryBatch, k: int, rows: Rows, least: float = ANY_SCORE, first: int = 0
+) -> tuple[Int32s, Float32s]:
+    """As :func:`best_allowed`, of rows of different lengths."""
+    allowed = EVERY_ITEM if batch.allowed_items is None else batch.allowed_items
+    return row_kernels.best_allowed(*rows, k, least, first, batch.excluded, allowed, slots(batch.n_items))
 
 
 def fetched(batch: QueryBatch, k: int, fetch: Fetch) -> tuple[Int32s, Float32s]:
     """The first k allowed items of each query, of as many as its exclusions may cost: int32[q, k] and float32[q, k]."""
     many = batch.n_excluded > MANY_EXCLUDED
     if many.all() or not many.any():
-        return first_allowed(batch, *fetch(batch, k + batch.most_excluded()), k)
+        return best_allowed(batch, k, *fetch(batch, k + batch.most_excluded()))
     item_num = np.full((len(batch), k), -1, dtype=np.int32)
     score = np.zeros((len(batch), k), dtype=np.float32)
     for part in (np.flatnonzero(~many), np.flatnonzero(many)):
         own = batch.rows(part)
-        items, found = first_allowed(own, *fetch(own, k + own.most_excluded()), k)
-        item_num[part, : items.shape[1]], score[part, : items.shape[1]] = items, found
+        item_num[part], score[part] = best_allowed(own, k, *fetch(own, k + own.most_excluded()))
     return item_num, score
-
-
-def first_allowed(batch: QueryBatch, item_num: Int32s, score: Float32s, k: int) -> tuple[Int32s, Float32s]:
-    """The first k allowed items of each row (int32[q, m], best first), padded with -1 and score 0."""
-    if item_num.shape[1] == 0:
-        return np.full((len(batch), k), -1, dtype=np.int32), np.zeros((len(batch), k), dtype=np.float32)
-    query = np.repeat(np.arange(len(batch)), item_num.shape[1]).reshape(item_num.shape)
-    kept = item_num >= 0
-    if len(batch.excluded):
-        kept &= batch.allowed(query.ravel(), item_num.ravel()).reshape(item_num.shape)
-    order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
-    masked = np.where(kept, item_num, np.int32(-1)), np.where(kept, score, np.float32(0))
-    return np.take_along_axis(masked[0], order, axis=1), np.take_along_axis(masked[1], order, axis=1)
 
 
 def top(score: Float32s, k: int) -> Int64s:

@@ -1,86 +1,177 @@
-"""Maximum inner product search over item factors, by FAISS."""
+"""Maximum inner product search over item factors: of the longest ones by a matrix product, or by FAISS."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import faiss
 import numpy as np
 
-from recsys.types import Array, Bools, Float32s, Int64s
+from recsys import row_kernels
+from recsys.fetching import best_allowed, fetched
+from recsys.queries import QueryBatch
+from recsys.types import Bools, Float32s, Int32s, Int64s
 
 EXACT_BELOW = 20_000
 RECALL_DEPTH = 200
+LEAST_LONGEST = 2_000
+"""Fewer items are never searched: a query may ask for many, and exclude many."""
+PROBES = (8, 16, 32, 64)
+PROBED_COST = 2.0
+"""An item met in a list costs more than one in a row of a matrix, which is multiplied with many queries at once."""
 FEW_ITEMS = 5_000
 FEW_SHARE = 0.05
 """Where no more items than the larger of the two are allowed, looking at each costs less than an index."""
+SPARSE = 4
+"""Allowed items are picked out of more than so many times as many before they are multiplied, not after."""
+LARGEST_SHARE = 0.5
+"""Of the items; above it a copy of the factors by falling norm is not worth its memory."""
+CELLS = 2**22
+"""Scores that are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexChoice:
-    """Why an index was chosen: its FAISS factory string, probes, and recall@200 against exact search."""
+    """Why an index was chosen.
+
+    Attributes:
+        factory: FAISS factory string; "Flat" where there is no inverted file.
+        probes: of an inverted file.
+        recall: recall@200 against exact search.
+        longest: so many items of the largest norm are searched; 0: all.
+    """
 
     factory: str
     probes: int
     recall: float
+    longest: int = 0
 
 
 EXACT = IndexChoice("Flat", 0, 1.0)
 
 
 class ItemIndex:
-    """A FAISS index over item factors float32[n_items, d]; positions are item rows."""
+    """Item factors float32[n_items, d], in which the best of a query are found.
 
-    __slots__ = ("_index", "choice")
+    Without an inverted file they are kept by falling norm, and the first are searched by brute force: a long vector has
+    the larger inner products. :attr:`order` int32[n_items] has the item of each of the rows :attr:`factors`; where all
+    are searched, they stay as they are.
+    """
 
-    def __init__(self, index: faiss.Index, choice: IndexChoice) -> None:
-        self._index = index
+    __slots__ = ("_lists", "choice", "factors", "order")
+
+    def __init__(self, choice: IndexChoice, factors: Float32s, order: Int32s, lists: faiss.Index | None = None) -> None:
         self.choice = choice
+        self.factors = factors
+        self.order = order
+        self._lists = lists
 
     @classmethod
     def exact(cls, factors: Float32s) -> ItemIndex:
         """Brute force over all items."""
-        index = faiss.IndexFlatIP(factors.shape[1])
-        index.add(np.ascontiguousarray(factors))
-        return cls(index, EXACT)
+        return cls(EXACT, factors, np.arange(len(factors), dtype=np.int32))
 
     @classmethod
-    def read(cls, path: Path, choice: IndexChoice) -> ItemIndex:
-        """The index in a file; the file must have been verified before, as FAISS trusts what it reads."""
-        return cls(faiss.read_index(str(path)), choice)
+    def read(cls, path: Path, choice: IndexChoice, factors: Float32s) -> ItemIndex:
+        """The inverted file at a path; it must have been verified before, as FAISS trusts what it reads."""
+        return cls(choice, factors, np.arange(len(factors), dtype=np.int32), faiss.read_index(str(path)))
 
     def write(self, path: Path) -> None:
-        """Write the index to a file."""
-        faiss.write_index(self._index, str(path))
+        """Write the inverted file, which there is where the choice has probes."""
+        faiss.write_index(self._inverted(), str(path))
 
-    def search(self, vectors: Float32s, k: int) -> tuple[Float32s, Int64s]:
-        """The k items of largest inner product with each of q vectors.
+    def best(self, batch: QueryBatch, vectors: Float32s, k: int) -> tuple[Int32s, Float32s]:
+        """The k items of largest inner product that may be in each query's slate: int32[q, k] and float32[q, k].
 
-        Returns:
-            scores float32[q, k] and item rows int64[q, k]; -1 where an approximate index found fewer.
+        Exact where few items are allowed, or where an inverted file has too few of them; with any condition at least as
+        many allowed items are looked at as without one.
+
+        Args:
+            batch: q queries.
+            vectors: float32[q, d].
+            k: items of each.
         """
-        scores, items = self._index.search(vectors, min(k, self._index.ntotal))
-        return scores, items
+        if self._lists is None or _are_few(batch.allowed_items):
+            rows = self._looked_at(batch.allowed_items)
+            return by_product(batch, k, vectors, self.factors[rows], self.order[rows])
+        return fetched(replace(batch, vectors=vectors), k, self._probed)
 
-    def search_among(self, vectors: Float32s, k: int, allowed: Bools) -> tuple[Float32s, Int64s]:
-        """As :meth:`search`, of the items that are allowed (bool[n_items])."""
-        bits = np.packbits(allowed, bitorder="little")
-        selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-        parameters = faiss.SearchParameters() if self.choice.probes == 0 else faiss.SearchParametersIVF()
-        parameters.sel = selector
-        if isinstance(parameters, faiss.SearchParametersIVF):
+    def _looked_at(self, allowed: Bools | None) -> slice | Int64s:
+        """The rows that are multiplied: the first ones, or some of them."""
+        longest = self.choice.longest or len(self.order)
+        if allowed is None:
+            return slice(0, longest)
+        known = allowed[: len(self.order)]
+        count = int(np.count_nonzero(known))
+        wanted = count if _are_few(allowed) else min(count, longest)
+        place = row_kernels.first_places(self.order, known, wanted)
+        depth = int(place[-1]) + 1 if wanted else 0
+        return slice(0, depth) if depth <= SPARSE * wanted else place
+
+    def _probed(self, batch: QueryBatch, count: int) -> tuple[Int32s, Float32s]:
+        """What the inverted file finds, whether excluded or not."""
+        allowed, vectors = batch.allowed_items, np.ascontiguousarray(batch.vectors, dtype=np.float32)
+        if allowed is None:
+            return self.probe(vectors, count)
+        items, scores = self.probe(vectors, count, allowed)
+        if (items[:, : np.count_nonzero(allowed)] >= 0).all():
+            return items, scores
+        everyone, rows = replace(batch, excluded=batch.excluded[:0]), self._looked_at(allowed)
+        return by_product(everyone, count, vectors, self.factors[rows], self.order[rows])
+
+    def probe(self, vectors: Float32s, count: int, allowed: Bools | None = None) -> tuple[Int32s, Float32s]:
+        """What is found in the nearest lists: int32[q, count], -1 after the last, and float32[q, count]."""
+        lists, parameters = self._inverted(), faiss.SearchParametersIVF()
+        parameters.nprobe = self.choice.probes
+        if allowed is not None:
+            bits = np.packbits(allowed, bitorder="little")
+            selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+            parameters.sel = selector
             # So many more lists that as many allowed items are looked at as without a filter.
             parameters.nprobe = int(np.ceil(self.choice.probes * len(allowed) / np.count_nonzero(allowed)))
-        scores, items = self._index.search(vectors, min(k, self._index.ntotal), params=parameters)
-        return scores, items
+        scores, items = lists.search(vectors, min(count, lists.ntotal), params=parameters)
+        return items.astype(np.int32), scores
+
+    def _inverted(self) -> faiss.Index:
+        if self._lists is None:
+            raise ValueError("an index without an inverted file")
+        return self._lists
+
+
+def by_product(
+    batch: QueryBatch, k: int, vectors: Float32s, factors: Float32s, items: Int32s
+) -> tuple[Int32s, Float32s]:
+    """The k allowed items of largest inner product of each query, by brute force: int32[q, k] and float32[q, k].
+
+    Args:
+        batch: q queries.
+        k: items of each.
+        vectors: float32[q, d].
+        factors: float32[m, d].
+        items: int32[m], whose factors they are.
+    """
+    item_num = np.empty((len(batch), k), dtype=np.int32)
+    score = np.empty((len(batch), k), dtype=np.float32)
+    at_once = max(CELLS // max(len(items), 1), 1)
+    for first in range(0, len(batch), at_once):
+        part = slice(first, first + at_once)
+        item_num[part], score[part] = best_allowed(batch, k, items, vectors[part] @ factors.T, first=first)
+    return item_num, score
+
+
+def _are_few(allowed: Bools | None) -> bool:
+    """Whether so few items are allowed that looking at each of them costs least."""
+    return allowed is not None and bool(np.count_nonzero(allowed) <= max(FEW_ITEMS, FEW_SHARE * len(allowed)))
 
 
 def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemIndex:
-    """The cheapest index that reaches a recall@200 on these queries.
+    """The index that looks at the fewest items and reaches a recall@200 on these queries.
 
-    Small catalogues are searched exactly. For the others an inverted file with 8-bit codes is tried with more and more
-    probes; where none reaches the recall (factors without clusters), the search stays exact.
+    Small catalogues are searched exactly. For the others the items of largest norm are taken, as many as it needs, and
+    an inverted file with 8-bit codes is tried with more and more probes while it would look at less. Costs are counted,
+    not measured, so that the same data give the same choice.
 
     Args:
         factors: float32[n_items, d].
@@ -90,59 +181,42 @@ def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemInd
     exact = ItemIndex.exact(factors)
     if len(factors) < EXACT_BELOW or len(queries) == 0:
         return exact
-    truth = exact.search(queries, RECALL_DEPTH)[1]
-    factory = f"IVF{2 ** int(np.log2(2 * np.sqrt(len(factors))))},SQ8"
-    index = faiss.index_factory(factors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-    index.train(factors)
-    index.add(factors)
-    for probes in (8, 16, 32, 64):
-        faiss.ParameterSpace().set_index_parameter(index, "nprobe", probes)
-        found = index.search(queries, RECALL_DEPTH)[1]
+    truth = np.concatenate([np.argpartition(-(factors @ query), RECALL_DEPTH)[:RECALL_DEPTH] for query in queries])
+    truth = truth.reshape(len(queries), RECALL_DEPTH)
+    longest = _longest(factors, truth, least_recall)
+    lists = _inverted(factors, queries, truth, least_recall, longest.choice.longest)
+    if lists is not None:
+        return lists
+    return longest if longest.choice.longest <= LARGEST_SHARE * len(factors) else exact
+
+
+def _longest(factors: Float32s, truth: Int64s, least_recall: float) -> ItemIndex:
+    """The items of largest norm, so many that the recall is reached."""
+    order = np.argsort(-np.linalg.norm(factors, axis=1), kind="stable").astype(np.int32)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    reach = np.sort(place[truth], axis=None)
+    count = max(int(reach[math.ceil(least_recall * len(reach)) - 1]) + 1, LEAST_LONGEST)
+    recall = float(np.searchsorted(reach, count) / len(reach))
+    return ItemIndex(IndexChoice("Flat", 0, recall, count), np.ascontiguousarray(factors[order]), order)
+
+
+def _inverted(factors: Float32s, queries: Float32s, truth: Int64s, least_recall: float, items: int) -> ItemIndex | None:
+    """The inverted file that reaches the recall at a smaller cost than so many items in a matrix; None if none does."""
+    n_lists = 2 ** int(np.log2(2 * np.sqrt(len(factors))))
+    affordable = [probes for probes in PROBES if PROBED_COST * (n_lists + len(factors) * probes / n_lists) < items]
+    if not affordable:
+        return None
+    factory = f"IVF{n_lists},SQ8"
+    lists = faiss.index_factory(factors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    lists.train(factors)
+    lists.add(factors)
+    order = np.arange(len(factors), dtype=np.int32)
+    for probes in affordable:
+        tried = ItemIndex(IndexChoice(factory, probes, 0.0), factors, order, lists)
+        found = tried.probe(queries, RECALL_DEPTH)[0]
         recall = float(np.mean([len(np.intersect1d(a, b)) for a, b in zip(truth, found, strict=True)]) / RECALL_DEPTH)
         if recall >= least_recall:
-            return ItemIndex(index, IndexChoice(factory, probes, recall))
-    return exact
-
-
-def search_among(
-    index: ItemIndex, factors: Float32s, vectors: Float32s, k: int, allowed: Bools | None
-) -> tuple[Float32s, Int64s]:
-    """As :meth:`ItemIndex.search`, of the items that are allowed; exact where they are few, or the index finds too few.
-
-    Args:
-        index: over the factors.
-        factors: float32[n_items, d].
-        vectors: float32[q, d].
-        k: items wanted.
-        allowed: bool[n_items]; None: all.
-    """
-    if allowed is None:
-        return index.search(vectors, k)
-    count = np.count_nonzero(allowed)
-    if count > max(FEW_ITEMS, FEW_SHARE * len(allowed)):
-        scores, items = index.search_among(vectors, k, allowed)
-        if (items[:, :count] >= 0).all():
-            return scores[:, :count], items[:, :count]
-    return search_rows(factors, np.flatnonzero(allowed), vectors, k)
-
-
-def search_rows(factors: Float32s, rows: Array, vectors: Float32s, k: int) -> tuple[Float32s, Array]:
-    """The k best of some rows (rising) by inner product with each of q vectors; of none nothing.
-
-    Returns:
-        scores float32[q, min(k, len(rows))] and rows of the same shape.
-    """
-    scores, best = largest(vectors @ factors[rows].T, k)
-    return scores, rows[best]
-
-
-def largest(scores: Float32s, k: int) -> tuple[Float32s, Int64s]:
-    """The k largest of each row of scores float32[q, m], best first, and their columns: [q, min(k, m)] each."""
-    count = scores.shape[1]
-    if k < count:
-        best = np.sort(np.argpartition(-scores, k, axis=1)[:, :k], axis=1)
-    else:
-        best = np.tile(np.arange(count), (len(scores), 1))
-    found = np.take_along_axis(scores, best, axis=1)
-    order = np.argsort(-found, axis=1, kind="stable")
-    return np.take_along_axis(found, order, axis=1), np.take_along_axis(best, order, axis=1)
+            tried.choice = replace(tried.choice, recall=recall)
+            return tried
+    return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recsys.interactions import Events
-from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, Array, EventType, Float32s, Float64s
+from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, Array, Bools, EventType, Float32s, Float64s
 
 WINDOW_DAYS = (1, 3, 7, 14, 30, 90)
 KINDS = {
@@ -98,10 +98,13 @@ def _windows(kinds: dict[str, Events], n_items: int, until: int) -> dict[str, Fl
 def _loyalty(taken: Events, kinds: dict[str, Events], n_items: int) -> dict[str, Float64s]:
     """How many users an item has, how many came back for it, and how many views end in a purchase."""
     bought = kinds["purchase"] if len(kinds["purchase"]) else taken
-    visits = np.unique(np.stack([bought.item_num, bought.user_num, bought.session_num]), axis=1)
-    pairs, visits_of_pair = np.unique(visits[:2], axis=1, return_counts=True)
-    users = np.bincount(pairs[0], minlength=n_items)
-    again = np.bincount(pairs[0], visits_of_pair > 1, minlength=n_items)
+    order = np.lexsort((bought.session_num, bought.user_num, bought.item_num))
+    item, user, session = bought.item_num[order], bought.user_num[order], bought.session_num[order]
+    new_pair = _differs(item) | _differs(user)
+    pair = np.flatnonzero(new_pair)
+    visits_of_pair = np.add.reduceat(new_pair | _differs(session), pair, dtype=np.int64) if len(pair) else pair
+    users = np.bincount(item[pair], minlength=n_items)
+    again = np.bincount(item[pair], visits_of_pair > 1, minlength=n_items)
     views = _count(kinds["view"], n_items)
     purchases = _count(kinds["purchase"], n_items)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -110,6 +113,11 @@ def _loyalty(taken: Events, kinds: dict[str, Events], n_items: int) -> dict[str,
             "item_repeat_share": np.where(users > 0, (again + 1) / (users + 10), np.nan),
             "item_conversion": np.where(views > 0, (purchases + 1) / (views + 20), np.nan),
         }
+
+
+def _differs(ordered: Array) -> Bools:
+    """bool[n]: whether each value differs from the one before it; of the first it does."""
+    return np.append(np.ones(min(len(ordered), 1), dtype=bool), ordered[1:] != ordered[:-1])
 
 
 def _ages(taken: Events, n_items: int, until: int) -> dict[str, Float64s]:

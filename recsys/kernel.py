@@ -2,6 +2,9 @@
 
 A kernel is a function of arrays and numbers alone. It is compiled at its first call and kept beside the source, so that
 the next process starts with machine code, and it lets go of the interpreter's lock while it runs.
+
+What is kept is made anew when the kernel's own file changes, and only then: a kernel must take nothing from other
+modules, neither constants nor kernels, but as an argument.
 """
 
 from __future__ import annotations

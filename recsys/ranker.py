@@ -66,7 +66,8 @@ class Ranker:
 
 def fit(training: TrainingSet, config: RankerSection, seed: int, threads: int) -> Ranker:
     """LambdaMART (Burges, From RankNet to LambdaRank to LambdaMART, 2010) on the groups of a training set."""
-    data = xgboost.QuantileDMatrix(training.features, training.label, qid=training.group, nthread=threads)
+    # The same trees as of a QuantileDMatrix, which takes less memory and twice the time to make.
+    data = xgboost.DMatrix(training.features, training.label, qid=training.group, nthread=threads)
     parameters = {
         "objective": "rank:ndcg",
         "lambdarank_pair_method": "topk",

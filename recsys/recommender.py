@@ -10,6 +10,7 @@ import numpy as np
 
 from recsys import stages
 from recsys.asking import asked_of, batch_of, known_items
+from recsys.candidates import Candidates
 from recsys.live import with_live
 from recsys.model import Model
 from recsys.queries import QueryBatch, for_users
@@ -17,7 +18,6 @@ from recsys.rules import EVERY_ITEM
 from recsys.served import proposers, slate_of
 from recsys.similar import similar_sources
 from recsys.slate import Asked
-from recsys.sources import Candidates
 from recsys.stages import Ranked, Stopwatch, Timer
 from recsys.types import (
     Answer,

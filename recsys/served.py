@@ -8,12 +8,12 @@ from functools import lru_cache
 import numpy as np
 
 from recsys import features
+from recsys.candidates import Candidates
 from recsys.explain import feature_reasons, history_reasons
 from recsys.model import Model
 from recsys.placing import PINNED
 from recsys.queries import QueryBatch
 from recsys.slate import FILL, RankedItems
-from recsys.sources import Candidates
 from recsys.stages import Ranked
 from recsys.types import Array, Float32s, Reason, ServedFrom, Slate, SlateItem, Trace
 

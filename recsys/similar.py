@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.fetching import fetched
-from recsys.item_index import largest
+from recsys.fetching import POSITIVE, best_allowed
 from recsys.queries import LIVE, QueryBatch
-from recsys.sources import AlsSource, CandidateSource, Proposal, SimilaritySource
-from recsys.types import Array, Float32s, Int32s
+from recsys.sources import AlsSource, CandidateSource, Proposal, SimilaritySource, inner_products
+from recsys.types import Array, Float32s
 
 LEAST_WEIGHT = 0.01
 """So that items of which only one source knows anything still stand in the order of that source."""
@@ -37,12 +36,13 @@ class LikenessSource:
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items nearest to the mean direction of the history's items."""
         vectors = self._directions(batch)
-        item_num, score = fetched(batch, k, self._search)
-        item_num[score <= 0] = -1  # at a right angle or more, two items have nothing in common
+        every_item = np.arange(len(self.length), dtype=np.int32)
+        # At a right angle or more, two items have nothing in common.
+        item_num, score = best_allowed(batch, k, every_item, (vectors @ self.item_factors.T) / self.length, POSITIVE)
 
         def score_of(query: Array, item: Array) -> Float32s:
-            dots: Float32s = np.einsum("nd,nd->n", vectors[query], self.item_factors[item]) / self.length[item]
-            return dots
+            cosine: Float32s = inner_products(vectors, self.item_factors, query, item) / self.length[item]
+            return cosine
 
         return Proposal(item_num, score, score_of)
 
@@ -53,16 +53,6 @@ class LikenessSource:
         np.add.at(summed, batch.history.row, self.item_factors[item] / self.length[item, None])
         length = np.linalg.norm(summed, axis=1, keepdims=True)
         return np.asarray(summed / np.where(length > 0, length, 1), dtype=np.float32)
-
-    def _search(self, batch: QueryBatch, count: int) -> tuple[Int32s, Float32s]:
-        """The nearest of the items that are allowed in all slates."""
-        vectors = self._directions(batch)
-        if batch.allowed_items is None:
-            score, place = largest((vectors @ self.item_factors.T) / self.length, count)
-            return place.astype(np.int32), score
-        rows = np.flatnonzero(batch.allowed_items).astype(np.int32)
-        score, place = largest((vectors @ self.item_factors[rows].T) / self.length[rows], count)
-        return rows[place], score
 
 
 def similar_sources(

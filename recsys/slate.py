@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recsys import merchandising
+from recsys.candidates import Candidates
 from recsys.catalogue import ItemCatalogue
 from recsys.fetching import top
 from recsys.placing import EXPLORED, Kept, Pool, place
 from recsys.queries import QueryBatch
 from recsys.rules import NO_RULES, Rules
-from recsys.sources import Candidates, PopularitySource
+from recsys.sources import PopularitySource
 from recsys.types import Float32s, Int32s, Int64s, RuleReason
 from recsys.vocabulary import Vocabulary
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
+from recsys import row_kernels
 from recsys.item_index import ItemIndex
 from recsys.popularity import decay
 from recsys.queries import QueryBatch
@@ -38,11 +38,9 @@ class SpectralSource:
         history = batch.history
         age = batch.now[history.row] - history.time
         weight = self.weights[history.event_type] * decay(age, self.half_life_days)
-        weight = (weight * self.inverse_degree[history.item_num]).astype(np.float32)
-        asked = sp.csr_array(
-            (weight, history.item_num, history.indptr.astype(np.int32)), shape=(len(batch), batch.n_items)
-        )
-        return np.asarray(asked @ self.item_factors, dtype=np.float32)
+        weight = weight * self.inverse_degree[history.item_num]
+        own = (history.indptr, history.item_num, weight.astype(np.float32))
+        return row_kernels.weighted_rows(*own, self.item_factors)
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items of largest inner product."""

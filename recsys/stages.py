@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys import features
+from recsys.candidates import Candidates, given, retrieve
 from recsys.cycle import due_rates
 from recsys.model import Model
 from recsys.queries import QueryBatch
 from recsys.slate import TINY, Asked, RankedItems, assemble, popular_items
-from recsys.sources import Candidates, CandidateSource, given, retrieve, source_names
+from recsys.sources import CandidateSource, source_names
 from recsys.types import Float32s, Int64s, ServingParameters
 
 Timer = Callable[[], float]

@@ -42,6 +42,13 @@ def batch(
     )
 
 
+def nobodies(count: int, n_items: int) -> QueryBatch:
+    """Queries of which nothing is known."""
+    nothing = (np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int8), np.zeros(0, dtype=np.int64))
+    columns = (*nothing, np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int32))
+    return batch(Histories(np.zeros(count + 1, dtype=np.int64), *columns), 0, n_items)
+
+
 def write_bundle(
     model: Model, root: Path, *, until: int, tamper: Callable[[Path], object] = lambda _: None, **changes: object
 ) -> Path:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from recsys import features, ranker
 from recsys.als import Confidence, fold_in_histories
+from recsys.candidates import retrieve
 from recsys.catalogue import ItemCatalogue, TextColumn
 from recsys.interactions import Events, Histories
 from recsys.item_index import ItemIndex
@@ -21,7 +22,7 @@ from recsys.queries import N_MODES, contains, for_users
 from recsys.ranker import Ranker, TrainingSet
 from recsys.recommender import Identity, Recommender
 from recsys.snapshot import Snapshot
-from recsys.sources import AlsSource, PopularitySource, RepeatsSource, SimilaritySource, retrieve
+from recsys.sources import AlsSource, PopularitySource, RepeatsSource, SimilaritySource
 from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType, ExcludePolicy, Float32s
 from recsys.vocabulary import Vocabulary
 

@@ -155,7 +155,7 @@ def _models(commands: Any) -> None:
 
 
 def _bench(commands: Any) -> None:
-    """``recsys bench quality``, ``live``, ``parity``, ``filters``, ``crash`` and ``serve``."""
+    """``recsys bench quality``, ``live``, ``parity``, ``filters``, ``crash``, ``serve`` and ``train``."""
     text = "Measure, and write the figures to a file."
     parser = commands.add_parser("bench", help=text, description=text)
     kinds = parser.add_subparsers(required=True, metavar="KIND", parser_class=Parser)
@@ -176,6 +176,10 @@ def _bench(commands: Any) -> None:
     serve.add_argument("--seconds", type=float, default=8.0, help="of each load in a round, default %(default)s")
     cache = Path("build", "bench")
     serve.add_argument("--cache-dir", type=Path, default=cache, metavar="DIR", help="of bundles, default %(default)s")
+    train = _bench_kind(kinds, "train", "Seconds and memory of training, beside its libraries alone.")
+    events = (1_000_000, 10_000_000, 50_000_000)
+    text = "default 1000000 10000000 50000000"
+    train.add_argument("--events", type=_positive, nargs="+", default=events, metavar="N", help=text)
 
 
 def _bench_kind(kinds: Any, name: str, text: str) -> argparse.ArgumentParser:

@@ -15,6 +15,7 @@ from recsys.types import ExcludePolicy
 from recsys_offline import batch, checks, dataset
 from recsys_offline import exposures as exposure_files
 from recsys_offline.bench import crash, filters, live, parity, quality, scale, serve, serve_table
+from recsys_offline.bench import train as train_bench
 from recsys_offline.demo import run as run_demo
 from recsys_offline.evaluate import run as evaluation
 from recsys_offline.evaluate.table import table_lines
@@ -197,6 +198,13 @@ def bench_serve(arguments: Namespace) -> int:
     result = serve.bench(arguments.out, arguments.cache_dir, sizes, effort)
     print("\n".join([*serve_table.lines(result), str(arguments.out)]))
     return 0 if serve_table.is_sound(result) else 1
+
+
+def bench_train(arguments: Namespace) -> int:
+    """``recsys bench train``."""
+    result = train_bench.bench(arguments.out, arguments.events)
+    print("\n".join([*train_bench.lines(result), "", str(arguments.out)]))
+    return 0
 
 
 def demo(arguments: Namespace) -> int:

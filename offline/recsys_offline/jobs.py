@@ -22,9 +22,16 @@ from recsys_offline.train.steps import Steps
 
 
 def train_bundle(
-    path: Path, registry: Registry, until: int | None, parameters: Config, state: Path | None = None
+    path: Path,
+    registry: Registry,
+    until: int | None,
+    parameters: Config,
+    state: Path | None = None,
+    steps: Steps | None = None,
 ) -> str:
     """Train on a dataset, and on what a server's state directory holds, and publish the bundle; returns its id.
+
+    What each step takes is told to ``steps``.
 
     Raises:
         DataError: the dataset cannot be used, or ``until`` (unix seconds) lies in the future.
@@ -32,7 +39,7 @@ def train_bundle(
     if until is not None and until > time.time():
         raise DataError("--until lies in the future; give a time up to now, or leave it out to use all events")
     registry.staging.mkdir(parents=True, exist_ok=True)  # a place that cannot be written shows now, not hours later
-    steps = Steps(training.n_steps(parameters) + 2)
+    steps = steps or Steps(training.n_steps(parameters) + 2)
     try:
         with steps("Read the dataset"):
             data = dataset.read(path, int(time.time()), state)

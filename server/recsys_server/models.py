@@ -156,7 +156,7 @@ class Models:
 
 
 def _load(path: Path) -> Recommender:
-    recommender = bundle.load(path)
+    recommender = bundle.load(path, verified=True)
     _warm_up(recommender)
     return recommender
 

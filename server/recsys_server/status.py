@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -48,6 +49,7 @@ TABLE: dict[type[Exception], Rule] = {
     StorageError: Rule(grpc.StatusCode.UNAVAILABLE, error_reason_pb2.ERROR_REASON_STORAGE, 1.0),
     DeadlineError: Rule(grpc.StatusCode.DEADLINE_EXCEEDED, error_reason_pb2.ERROR_REASON_DEADLINE_EXCEEDED),
 }
+_MANY = frozenset({OverloadedError, NoTimeError})
 _DEFECT = Rule(grpc.StatusCode.INTERNAL, error_reason_pb2.ERROR_REASON_INTERNAL)
 
 
@@ -68,6 +70,8 @@ def is_defect(error: Exception) -> bool:
 def refusal(error: Exception, request_id: str) -> Refusal:
     """The status that tells a client of an error; of a defect it tells nothing but the id to look for in the log."""
     rule = TABLE.get(type(error), _DEFECT)
+    if type(error) in _MANY:
+        return _same(rule, str(error))
     if isinstance(error, RequestError):
         message, metadata = str(error), error.metadata
     else:
@@ -78,6 +82,12 @@ def refusal(error: Exception, request_id: str) -> Refusal:
     if isinstance(error, InvalidRequestError):
         details.append(_bad_request(error))
     return _refusal(rule.code, message, details)
+
+
+@lru_cache(maxsize=16)
+def _same(rule: Rule, message: str) -> Refusal:
+    """A refusal without details of its own: a server that has no time left must not spend it on refusing."""
+    return _refusal(rule.code, message, [_error_info(rule.reason, {}), _retry_info(rule.retry_seconds or 0.0)])
 
 
 def _error_info(reason: error_reason_pb2.ErrorReason, metadata: dict[str, str]) -> Message:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import builders
+from recsys.candidates import Candidates
 from recsys.interactions import Histories
-from recsys.sources import Candidates, PopularitySource
+from recsys.sources import PopularitySource
 from recsys_offline.train import slots
 from recsys_offline.train.training_set import Replay
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 import worlds
 from recsys import splits
+from recsys.candidates import merge
 from recsys.metrics import Truth
 from recsys.queries import for_users
-from recsys.sources import PopularitySource, merge
+from recsys.sources import PopularitySource
 from recsys.types import SECONDS_PER_DAY, EventType, ExcludePolicy
 from recsys_offline.train import blending, training_set, tune
 from recsys_offline.train.blending import Problem

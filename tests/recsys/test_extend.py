@@ -34,7 +34,7 @@ def tribal_model(dimensions=0):
     encoder = Encoder(terms, inverse_frequency(counts), dimensions)
     als = next(source for source in plain.snapshot.sources if isinstance(source, AlsSource))
     weights = ridge(encoder.encode(attributes), als.item_factors, np.ones(n_items), [0.1])[0]
-    content = ContentSource.of(als, np.zeros(0, np.int32), ContentModel(encoder, weights, 0.1))
+    content = ContentSource(als, np.zeros(0, np.int32), ContentModel(encoder, weights, 0.1))
     sources = (*plain.snapshot.sources, content)
     brand = TextColumn.of([f"b{num % 3}" for num in range(n_items)])
     return replace(

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 import builders
 import worlds
-from recsys import sources
+from recsys.candidates import retrieve
 from recsys.content import ContentModel
 from recsys.content_source import ContentSource
 from recsys.fetching import MANY_EXCLUDED
-from recsys.item_index import EXACT, FEW_ITEMS, IndexChoice, ItemIndex, choose, search_among
+from recsys.item_index import EXACT, FEW_ITEMS, IndexChoice, ItemIndex, choose
+from recsys.queries import QueryBatch
 from recsys.rules import AnyOf, Negated, Rules
-from recsys.sources import retrieve
 from recsys.types import Query, ServedFrom, ServingParameters
 
 SIZES = st.sampled_from([1, 5, 61])
@@ -49,7 +49,7 @@ def test_each_source_proposes_its_best_allowed_items(recommender, seed, share, k
 def test_cold_items_obey_the_condition_too(recommender):
     als = recommender.model.als
     cold = np.array([3, 9, 12, 40], dtype=np.int32)
-    source = ContentSource.of(als, cold, ContentModel(None, None, 1.0))
+    source = ContentSource(als, cold, ContentModel(None, None, 1.0))
     n = len(recommender.model.items)
     batch = builders.batch(recommender.model.snapshot.histories.rows(np.array([0, 1])), recommender.until, n)
     allowed = np.zeros(n, dtype=bool)
@@ -71,15 +71,21 @@ def large() -> tuple[np.ndarray, np.ndarray, ItemIndex, ItemIndex]:
     return factors, vectors, ItemIndex.exact(factors), choose(factors, vectors, least_recall=0.95)
 
 
+def asking(vectors: np.ndarray, allowed: np.ndarray) -> QueryBatch:
+    """Queries of nobody in particular, under a condition."""
+    return replace(builders.nobodies(len(vectors), len(allowed)), allowed_items=allowed)
+
+
 @pytest.mark.parametrize("share", [0.0001, 0.01, 0.1, 0.5])
 @pytest.mark.parametrize("approximate", [False, True])
 def test_a_search_among_allowed_items_finds_what_brute_force_finds(large, share, approximate):
     factors, vectors, *indexes = large
-    index, k = indexes[approximate], 50
+    index = indexes[approximate]
     assert (index.choice == EXACT) == (not approximate)
     allowed = np.random.default_rng(1).random(len(factors)) < share
-    scores, items = search_among(index, factors, vectors, k, allowed)
     rows = np.flatnonzero(allowed)
+    k = min(50, len(rows))
+    items, scores = index.best(asking(vectors, allowed), vectors, k)
     truth = rows[np.argsort(-(vectors @ factors[rows].T), axis=1)[:, :k]]
     assert items.shape == scores.shape == truth.shape
     assert allowed[items].all()
@@ -93,15 +99,15 @@ def test_an_index_that_finds_too_few_is_not_trusted():
     factors = random.normal(size=(3 * FEW_ITEMS, 4)).astype(np.float32)
 
     class Forgetful(ItemIndex):
-        def search_among(self, vectors, k, allowed):
-            scores, items = super().search_among(vectors, k, allowed)
-            items[:, 3:] = -1
-            return scores, items
+        def probe(self, vectors, count, allowed=None):
+            found = np.full((len(vectors), count), -1, dtype=np.int32)
+            found[:, :3] = np.flatnonzero(allowed)[:3]
+            return found, np.zeros(found.shape, dtype=np.float32)
 
-    index = Forgetful(ItemIndex.exact(factors)._index, EXACT)
+    index = Forgetful(IndexChoice("IVF", 1, 1.0), factors, np.arange(len(factors), dtype=np.int32), lists=object())
     allowed = random.random(len(factors)) < 0.5
     vectors = factors[:2]
-    _, items = search_among(index, factors, vectors, 10, allowed)
+    items = index.best(asking(vectors, allowed), vectors, 10)[0]
     rows = np.flatnonzero(allowed)
     assert items.tolist() == rows[np.argsort(-(vectors @ factors[rows].T), axis=1)[:, :10]].tolist()
 
@@ -115,12 +121,13 @@ def test_a_query_with_many_exclusions_is_searched_for_apart_and_changes_no_other
     asked_for: list[int] = []
 
     class Counting(ItemIndex):
-        def search(self, vectors, k):
-            asked_for.append(k)
-            return super().search(vectors, k)
+        def probe(self, vectors, count, allowed=None):  # noqa: ARG002 - as in the class
+            asked_for.append(count)
+            return ItemIndex.exact(self.factors).best(builders.nobodies(len(vectors), 400), vectors, count)
 
     als = known.sources[0]
-    source = replace(als, index=Counting(als.index._index, IndexChoice("Flat", 0, 1.0)))
+    choice = IndexChoice("IVF", 1, 1.0)
+    source = replace(als, index=Counting(choice, als.item_factors, als.index.order, lists=object()))
     together = retrieve((source, *known.sources[1:]), batch, 10)
     assert sorted(asked_for) == [12, MANY_EXCLUDED + 60]
     for row in range(3):
@@ -192,4 +199,4 @@ def test_a_merge_of_nothing_is_nothing(recommender):
     n = len(recommender.model.items)
     batch = builders.batch(recommender.model.snapshot.histories.rows(np.array([0])), recommender.until, n)
     nothing = replace(batch, allowed_items=np.zeros(n, dtype=bool))
-    assert len(sources.retrieve(recommender.model.snapshot.sources, nothing, 10)) == 0
+    assert len(retrieve(recommender.model.snapshot.sources, nothing, 10)) == 0

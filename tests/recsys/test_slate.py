@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import builders
+from recsys.candidates import Candidates
 from recsys.interactions import Histories
 from recsys.placing import Kept
 from recsys.slate import FILL, Asked, Slots, assemble, fill_places, popular_items
-from recsys.sources import Candidates, PopularitySource
+from recsys.sources import PopularitySource
 
 N_ITEMS = 12
 

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 import builders
 import worlds
+from recsys.candidates import Candidates
 from recsys.catalogue import ItemCatalogue, TextColumn
 from recsys.interactions import Histories
 from recsys.queries import QueryBatch
 from recsys.rules import AnyOf, Boost, Cap, Flag, Pin, Range, Rules
 from recsys.slate import FILL, Asked, Shelf, Slots, assemble, popular_items
-from recsys.sources import Candidates, PopularitySource
+from recsys.sources import PopularitySource
 from recsys.types import RuleReason
 
 N_ITEMS = 12

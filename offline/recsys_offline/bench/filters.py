@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from recsys.als import Confidence, fold_in, fold_in_short
 from recsys.catalogue import ItemCatalogue
 from recsys.interactions import Histories
-from recsys.item_index import ItemIndex, choose
+from recsys.item_index import EXACT, ItemIndex, choose
 from recsys.item_stats import ITEM_COLUMNS, ItemStats
 from recsys.model import Model
 from recsys.popularity import type_weights
@@ -48,7 +48,7 @@ def bench(out: Path, n_items: int) -> dict[str, Any]:
     factors = _factors(random, n_items)
     recommenders = {"exact": _recommender(random, factors, approximate=False)}
     approximate = _recommender(random, factors, approximate=True)
-    if (als := approximate.model.als) and als.index.choice.probes:
+    if (als := approximate.model.als) and als.index.choice != EXACT:
         recommenders["approximate"] = approximate
     result: dict[str, Any] = {"machine": machine(), "seed": SEED, "items": n_items, "factors": FACTORS, "filters": {}}
     for name, recommender in recommenders.items():

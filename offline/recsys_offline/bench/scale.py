@@ -107,7 +107,7 @@ def _make(registry: Registry, size: Size, steps: Steps) -> None:
     setting = _setting(events, catalogue, Shape(n_users, n_users, size.items), config)
     window = splits.by_time(events, END, HORIZON_DAYS, 1, setting.targets)[0]
     with steps("Fit every source"):
-        snapshot = _fitted(window.past, window.now, setting)
+        snapshot = _fitted(window.past, window.now, setting, size.users / n_users)
     with steps("Teach and judge the ranker"):
         taught = _taught(snapshot, window, setting)
     with steps("Choose indexes"):
@@ -134,9 +134,13 @@ def _setting(events: Events, catalogue: Catalogue, shape: Shape, config: Config)
     return Setting(shape, config, threads, targets, content.describe(catalogue, config.content))
 
 
-def _fitted(past: Events, now: int, setting: Setting) -> Snapshot:
-    """Every source that such a shop gets by default, with default parameters; none is left out for its weight."""
+def _fitted(past: Events, now: int, setting: Setting, times: float) -> Snapshot:
+    """Every source that a shop with so many times the users gets by default, with default parameters.
+
+    None is left out for its weight.
+    """
     facts = Facts.of(past, setting.shape.items, has_times=True, targets=setting.targets)
+    facts = replace(facts, n_events=round(facts.n_events * times))
     specs = tuple(spec.settled() for spec in propose(facts, setting.config))
     return snapshots.fit(past, now, (*specs, COLD), setting)
 

@@ -43,7 +43,7 @@ def summary(table: Figures) -> dict[str, str]:
     calls = [calls for one in rounds for calls in one.values()]
     wrong, strangers = (sum(each.get(name, 0) for each in calls) for name in ("wrong", "not_their_own"))
     indexes = ", ".join(
-        f"{name} {index['factory']} (recall@200 {index['recall']:.3f})"
+        f"{name} {index['factory']}{_of_longest(index)} (recall@200 {index['recall']:.3f})"
         for name, index in table["bundle"]["indexes"].items()
     )
     return {
@@ -109,3 +109,8 @@ def _p99(run: Figures) -> float:
 
 def _median(values: Iterable[float]) -> float:
     return float(median(values))
+
+
+def _of_longest(index: Figures) -> str:
+    """How many of the items are searched, where not all are."""
+    return f" of the longest {index['longest']:,}" if index["longest"] else ""

@@ -8,10 +8,11 @@ from functools import partial
 
 import numpy as np
 
+from recsys.candidates import Candidates
 from recsys.queries import QueryBatch
 from recsys.recommender import Recommender
 from recsys.slate import Asked, popular_items
-from recsys.sources import Candidates, CandidateSource, PopularitySource
+from recsys.sources import CandidateSource, PopularitySource
 from recsys.stages import Stopwatch
 from recsys.types import ExcludePolicy, Float32s, Int32s, ServingParameters
 

@@ -9,10 +9,10 @@ from itertools import chain
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from recsys.candidates import rank_within
 from recsys.metrics import Truth
 from recsys.queries import N_MODES
 from recsys.snapshot import Snapshot
-from recsys.sources import rank_within
 from recsys.splits import Window
 from recsys.types import Array, Bools, EventType, ExcludePolicy, Float32s, Float64s, Int64s
 from recsys_offline.train.training_set import Replay, replay, replay_newcomers
@@ -152,7 +152,7 @@ def ndcg_of(query_num: Array, score: Float32s, label: Bools, relevant: Array) ->
         label: bool[n].
         relevant: int[q], how many relevant items there are in all.
     """
-    rank = rank_within(query_num, score, len(relevant))
+    rank = rank_within(query_num, score)
     hit = label & (rank <= DEPTH)
     gain = np.bincount(query_num[hit], 1 / np.log2(rank[hit] + 1), minlength=len(relevant))
     ideal = np.cumsum(1 / np.log2(np.arange(2, DEPTH + 2)))

@@ -84,14 +84,14 @@ def fit(
     cold = np.flatnonzero(described.usable & there & (seen < section.cold_below)).astype(np.int32)
     if len(known) < LEAST_ITEMS:
         unmapped = ContentModel(encoder, np.zeros((encoder.width, als.item_factors.shape[1]), np.float32), 0.0)
-        return als, ContentSource.of(als, cold[:0], unmapped)
+        return als, ContentSource(als, cold[:0], unmapped)
     vectors = encoder.weigh(described.counts, described.embedding)
     weight = acted[known] / (acted[known] + TRUSTED)
     factors = als.item_factors[known]
     strength = section.strength or _strength(vectors[known], factors, weight, seed)
     model = ContentModel(encoder, ridge(vectors[known], factors, weight, [strength])[0], strength)
     als = _mapped(als, cold, model.factors(vectors[cold])) if len(cold) else als
-    return als, ContentSource.of(als, cold, model)
+    return als, ContentSource(als, cold, model)
 
 
 def reason(source: ContentSource, shares: tuple[float, float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +16,8 @@ from recsys.types import Float32s, Float64s, Int32s
 from recsys_offline.openmp import ensure_openmp
 
 USERS_AT_ONCE = 100_000
+SWEEPS_ON = 3
+"""Of ALS that goes on from earlier factors: after one, lists were as good as after ten from chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Factors:
     """The result of ALS.
 
     Attributes:
-        user_factors: float32[n_users, d], exact for these item factors.
+        user_factors: float32[n_users, d], exact for these item factors; 0 for users not asked for.
         item_factors: float32[n_items, d].
         gram: float32[d, d], Y^T Y + regularization I.
     """
@@ -41,8 +44,28 @@ class Factors:
     gram: Float32s
 
 
-def als(events: Events, shape: Shape, confidence: Confidence, config: AlsSection, seed: int, threads: int) -> Factors:
-    """Implicit-feedback ALS (Hu, Koren and Volinsky 2008) over users and anonymous sessions."""
+def als(
+    events: Events,
+    shape: Shape,
+    confidence: Confidence,
+    config: AlsSection,
+    seed: int,
+    threads: int,
+    asked: Int32s | None = None,
+    start: Float32s | None = None,
+) -> Factors:
+    """Implicit-feedback ALS (Hu, Koren and Volinsky 2008) over users and anonymous sessions.
+
+    Args:
+        events: to learn from.
+        shape: of the data.
+        confidence: of the events.
+        config: factors, regularization, sweeps.
+        seed: of the start.
+        threads: of the computation.
+        asked: users whose factors are wanted; None: all.
+        start: float32[n_items, d], item factors of an earlier time to go on from, in few sweeps; None: from chance.
+    """
     ensure_openmp()
     from implicit.als import AlternatingLeastSquares  # noqa: PLC0415 - needs OpenMP found first
 
@@ -53,21 +76,26 @@ def als(events: Events, shape: Shape, confidence: Confidence, config: AlsSection
         model = AlternatingLeastSquares(
             factors=config.factors,
             regularization=config.regularization,
-            iterations=config.iterations,
+            iterations=config.iterations if start is None else min(SWEEPS_ON, config.iterations),
             random_state=seed,
             num_threads=threads,
         )
+        model.item_factors = None if start is None else start.copy()
         model.fit(matrix, show_progress=False)
-        users = matrix[: shape.users]
-        parts = [
-            model.recalculate_user(np.arange(start, min(start + USERS_AT_ONCE, shape.users)), rows)
-            for start in range(0, shape.users, USERS_AT_ONCE)
-            if (rows := users[start : start + USERS_AT_ONCE]).shape[0]
-        ]
+        user_factors = _exact(model, matrix, shape.users, asked)
     item_factors = np.asarray(model.item_factors, dtype=np.float32)
     gram = item_factors.T @ item_factors + config.regularization * np.eye(config.factors, dtype=np.float32)
-    user_factors = np.concatenate(parts) if parts else np.zeros((0, config.factors), dtype=np.float32)
     return Factors(user_factors, item_factors, gram.astype(np.float32))
+
+
+def _exact(model: Any, matrix: sp.csr_matrix, n_users: int, asked: Int32s | None) -> Float32s:
+    """float32[n_users, d]: the vectors that the item factors give the users asked for, many at once."""
+    wanted = np.arange(n_users) if asked is None else asked
+    factors = np.zeros((n_users, model.factors), dtype=np.float32)
+    for at in range(0, len(wanted), USERS_AT_ONCE):
+        users = wanted[at : at + USERS_AT_ONCE]
+        factors[users] = model.recalculate_user(users, matrix[users])
+    return factors
 
 
 def sum_by_pair(row: Int32s, item_num: Int32s, weight: Float64s, shape: tuple[int, int]) -> sp.csr_matrix:

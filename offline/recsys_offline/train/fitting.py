@@ -15,20 +15,20 @@ from recsys.popularity import decay, decayed_counts, type_weights
 from recsys.queries import for_users
 from recsys.sources import AlsSource, CandidateSource, PopularitySource, RepeatsSource, SimilaritySource
 from recsys.spectral_source import SpectralSource
-from recsys.types import INTERACTION_TYPES, EventType, ExcludePolicy, Float64s
+from recsys.types import INTERACTION_TYPES, EventType, ExcludePolicy, Float32s, Float64s, Int32s
 from recsys_offline.train import factorise, neighbours, spectral
 from recsys_offline.train.content import Described
 from recsys_offline.train.factorise import Shape
 from recsys_offline.train.specs import Spec
 
 HISTORY = "history_half_life_days"
-LEAST_RECALL = 0.98
+LEAST_RECALL = 0.99
 PROBED_USERS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What every fit of one training shares.
+    """What the fits of one snapshot share.
 
     Attributes:
         shape: of the data.
@@ -36,6 +36,8 @@ class Setting:
         threads: of each computation.
         targets: event types that the ranker predicts.
         described: None where nothing is known of the items.
+        asked: rows of the users whose own vectors are wanted; None: all.
+        start: float32[n_items, d], factors of an earlier time that ALS goes on from; None: it starts from chance.
     """
 
     shape: Shape
@@ -43,6 +45,8 @@ class Setting:
     threads: int
     targets: tuple[EventType, ...]
     described: Described | None = None
+    asked: Int32s | None = None
+    start: Float32s | None = None
 
     @property
     def weights(self) -> dict[EventType, float]:
@@ -98,7 +102,8 @@ def _als(spec: Spec, events: Events, now: int, setting: Setting) -> AlsSource:
         update={"factors": int(_number(spec, "factors")), "regularization": _number(spec, "regularization")}
     )
     seed = setting.config.train.seed
-    factors = factorise.als(events, setting.shape, confidence, section, seed, setting.threads)
+    shared = (setting.threads, setting.asked, setting.start)
+    factors = factorise.als(events, setting.shape, confidence, section, seed, *shared)
     index = ItemIndex.exact(factors.item_factors)
     # Half precision, as stored and served, so that the ranker learns from what it will see.
     user_factors = factors.user_factors.astype(np.float16)

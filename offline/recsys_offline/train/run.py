@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from recsys.slate import Slots
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, PopularitySource
 from recsys.splits import Window
-from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, Bools, EventType, ExcludePolicy, Float32s, Float64s
+from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, Bools, EventType, ExcludePolicy, Float32s, Float64s, Int32s
 from recsys_offline.as_of import as_of
 from recsys_offline.dataset import Dataset
 from recsys_offline.train import blending, content, fitting, slots, snapshots, training_set, tune
@@ -40,6 +41,7 @@ LEAST_CUTS = 2
 """One to learn from, one to judge on."""
 COLD = Spec("content", "content", {})
 NOT_JUDGED: dict[str, float] = {}
+NOBODY: Int32s = np.zeros(0, dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,10 @@ class Job:
     def config(self) -> Config:
         """Parameters of the run."""
         return self.setting.config
+
+    def asking(self, users: Int32s) -> Job:
+        """The same for these users alone."""
+        return replace(self, setting=replace(self.setting, asked=users))
 
     def snapshot(self, events: Events, now: int, specs: tuple[Spec, ...]) -> Snapshot:
         """Everything fitted on events before now."""
@@ -138,6 +144,8 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
     specs = proposed
     blend, fitted, metrics, shares = None, None, NOT_JUDGED, slots.LEAST_SHARES
     if len(cuts) >= LEAST_CUTS:
+        if facts.is_large and not windows[0].hides:
+            job = going_on(job, cuts[0][0], specs, steps)
         learned = learn(job, cuts, specs, steps)
         specs, blend, metrics = learned.specs, learned.blend, judge(learned, config.train.seed)
         shares = learned.slot_shares
@@ -234,6 +242,14 @@ def with_truth(job: Job, windows: tuple[Window, ...]) -> list[tuple[Window, Trut
     return [(window, truth) for window, truth in zip(windows, sampled, strict=True) if len(truth)]
 
 
+def going_on(job: Job, oldest: Window, proposed: tuple[Spec, ...], steps: Steps) -> Job:
+    """The job with ALS fitted before the oldest window, from where every later fit goes on in a few sweeps."""
+    als = next(spec for spec in proposed if spec.kind == "als")
+    with steps("Fit ALS before all windows"):
+        source = fitting.fit(als, oldest.past, oldest.now, job.asking(NOBODY).setting)
+    return replace(job, setting=replace(job.setting, start=cast(AlsSource, source).item_factors))
+
+
 def learn(job: Job, cuts: list[tuple[Window, Truth]], proposed: tuple[Spec, ...], steps: Steps) -> Learned:
     """Replay the windows, newest first: it chooses and weighs the sources, and judges the ranker.
 
@@ -241,7 +257,9 @@ def learn(job: Job, cuts: list[tuple[Window, Truth]], proposed: tuple[Spec, ...]
     """
     window, truth = cuts[-1]
     specs = choose_specs(job, window, truth, proposed, steps)
-    weighed = [(past, whole, _fit_sources(job, past, specs, steps)) for past, whole in reversed(cuts[-WEIGHED_CUTS:])]
+    weighed = [
+        (past, whole, _fit_sources(job, past, whole, specs, steps)) for past, whole in reversed(cuts[-WEIGHED_CUTS:])
+    ]
     with steps(f"Weigh the sources on {sum(min(len(whole), JUDGED_USERS) for _, whole, _ in weighed):,} users"):
         k = job.config.retrieval.candidates_per_source
         blend = blending.weigh(weighed, job.policies, job.setting.targets, k, JUDGED_USERS)
@@ -252,7 +270,7 @@ def learn(job: Job, cuts: list[tuple[Window, Truth]], proposed: tuple[Spec, ...]
         kept = replace(fitted, sources=tuple(fitted.sources[column] for column in paying))
         parts.append(_learn_cut(job, kept, whole, past, blend, steps))
     for past, whole in reversed(cuts[:-WEIGHED_CUTS]):
-        parts.append(_learn_cut(job, _fit_sources(job, past, specs, steps), whole, past, blend, steps))
+        parts.append(_learn_cut(job, _fit_sources(job, past, whole, specs, steps), whole, past, blend, steps))
     snapshot = replace(weighed[0][2], sources=tuple(weighed[0][2].sources[column] for column in paying))
     judged = truth.thinned(JUDGED_USERS)
     with steps(f"Judge the ranker on {len(judged):,} users"):
@@ -275,7 +293,7 @@ def choose_specs(job: Job, window: Window, truth: Truth, proposed: tuple[Spec, .
         limit = job.config.train.max_history
         questions = tune.questions(window, asked, job.policies, job.setting.shape.users, limit)
         free = tuple(spec for spec in proposed if spec.kind != COLD.kind)
-        return *tune.settle(free, window, questions, job.setting), *proposed[len(free) :]
+        return *tune.settle(free, window, questions, job.asking(asked.user_num).setting), *proposed[len(free) :]
 
 
 def _learn_cut(
@@ -286,11 +304,11 @@ def _learn_cut(
         return training_set.build(snapshot, truth, window, job.policies, job.setting.targets, blend, job.config)
 
 
-def _fit_sources(job: Job, window: Window, specs: tuple[Spec, ...], steps: Steps) -> Snapshot:
-    """The snapshot of a window's cut."""
+def _fit_sources(job: Job, window: Window, truth: Truth, specs: tuple[Spec, ...], steps: Steps) -> Snapshot:
+    """The snapshot of a window's cut, for the users of its truth."""
     cut = f" as of {np.datetime64(window.now, 's').astype('datetime64[D]')}" if job.has_times else ""
     with steps(f"Fit sources{cut}"):
-        return job.snapshot(window.past, window.now, specs)
+        return job.asking(truth.user_num).snapshot(window.past, window.now, specs)
 
 
 def _judge_replay(

@@ -19,7 +19,7 @@ from recsys.types import INTERACTION_TYPES, EventType
 FOREVER_DAYS = 36_500.0
 """A half-life that is none."""
 TUNED_EVENTS = 3_000_000
-"""Above, the defaults are taken as they are: fitting again and again would cost more than it brings."""
+"""Above, the defaults are taken as they are, and the windows' ALS goes on from that of the oldest."""
 
 Parameters = Mapping[str, float | str]
 Grid = tuple[Mapping[str, float], ...]
@@ -70,6 +70,11 @@ class Facts:
     sells: bool
     browses: bool
 
+    @property
+    def is_large(self) -> bool:
+        """Whether fitting again and again would cost more than it brings."""
+        return self.n_events > TUNED_EVENTS
+
     @classmethod
     def of(cls, events: Events, n_items: int, has_times: bool, targets: tuple[EventType, ...]) -> Facts:
         """The facts of some events."""
@@ -99,7 +104,7 @@ def propose(facts: Facts, config: Config) -> tuple[Spec, ...]:
         specs.append(_own("repeats", "targets", 180.0, (30.0, 90.0, 365.0), facts, config))
         if facts.browses:
             specs.append(_own("touched", "others", 7.0, (1.0, 30.0, 180.0), facts, config))
-    if facts.n_events > TUNED_EVENTS:
+    if facts.is_large:
         specs = [spec.settled() for spec in specs]
     return tuple(specs)
 
@@ -176,7 +181,7 @@ def _spectral(facts: Facts, config: Config) -> Spec:
         facts, "history_half_life_days", section.history_half_life_days, 90.0, (30.0, FOREVER_DAYS)
     )
     sizes: Grid = () if section.dimensions else ({"dimensions": 256.0}, {"dimensions": 128.0})
-    default = 512 if facts.n_events <= TUNED_EVENTS else 128  # a long tail wants many, and time grows with them
+    default = 128 if facts.is_large else 512  # a long tail wants many, and time grows with them
     parameters: Parameters = {
         "dimensions": float(section.dimensions or default),
         "rows": "user",

@@ -9,12 +9,12 @@ from itertools import chain
 import numpy as np
 
 from recsys import features
+from recsys.candidates import Candidates, rank_within, retrieve
 from recsys.config import Config
 from recsys.metrics import Truth
 from recsys.queries import QueryBatch, contains, for_histories, for_users
 from recsys.ranker import TrainingSet
 from recsys.snapshot import Snapshot
-from recsys.sources import Candidates, rank_within, retrieve
 from recsys.splits import Window
 from recsys.types import Bools, EventType, ExcludePolicy, Float32s, Int32s, Int64s
 from recsys.vocabulary import UNKNOWN
@@ -128,7 +128,7 @@ def sample(part: Replay, negatives: int, random: np.random.Generator) -> Int64s:
     """Positions of the rows to learn from: in groups with a positive, all positives and ``negatives`` random others."""
     query, label = part.candidates.query_num, part.label
     draw = np.where(label, 2.0, random.random(len(label))).astype(np.float32)  # positives come first
-    place = rank_within(query, draw, len(part.batch))
+    place = rank_within(query, draw)
     positives = np.bincount(query, label, minlength=len(part.batch))
     quota = np.where(positives > 0, positives + negatives, 0)
     return np.flatnonzero(place <= quota[query])

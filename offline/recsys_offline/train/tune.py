@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from recsys.candidates import merge
 from recsys.interactions import Histories
 from recsys.metrics import Truth
 from recsys.queries import QueryBatch, for_users
-from recsys.sources import CandidateSource, Proposal, merge
+from recsys.sources import CandidateSource, Proposal
 from recsys.splits import Window
 from recsys.types import ExcludePolicy, Float32s, Int64s
 from recsys_offline.train import fitting

@@ -1,0 +1,173 @@
+"""Compiled loops over the proposals of S sources, side by side: int32[q, K], of which source s has its own columns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.kernel import kernel
+from recsys.types import Array, Bools, Float32s, Int32s, Int64s
+
+
+@kernel
+def _sort(items: Int32s, spare: Int32s, n_items: int) -> None:
+    """Sort some items (int32[m], each of 0 to n_items - 1) in place, byte by byte; spare is int32[m]."""
+    counts = np.empty(256, dtype=np.int64)
+    shift = 0
+    while n_items - 1 >> shift:
+        counts[:] = 0
+        for item in items:
+            counts[item >> shift & 255] += 1
+        place = 0
+        for byte in range(256):
+            place, counts[byte] = place + counts[byte], place
+        for item in items:
+            byte = item >> shift & 255
+            spare[counts[byte]] = item
+            counts[byte] += 1
+        items[:] = spare
+        shift += 8
+
+
+@kernel
+def union(proposed: Int32s, slots: Int32s) -> tuple[Int32s, Int32s]:
+    """The different items of each row of proposals, as pairs ordered by query, then item: int32[n] each.
+
+    Args:
+        proposed: int32[q, K], -1 for none.
+        slots: int32[n_items], all 0, and left so.
+    """
+    query, item = np.empty(proposed.size, dtype=np.int32), np.empty(proposed.size, dtype=np.int32)
+    spare = np.empty(proposed.shape[1], dtype=np.int32)
+    used = 0
+    for row in range(len(proposed)):
+        begin = used
+        for column in range(proposed.shape[1]):
+            one = proposed[row, column]
+            if one >= 0 and slots[one] == 0:
+                slots[one] = 1
+                query[used], item[used] = row, one
+                used += 1
+        _sort(item[begin:used], spare[: used - begin], len(slots))
+        for place in range(begin, used):
+            slots[item[place]] = 0
+    return query[:used].copy(), item[:used].copy()
+
+
+@kernel
+def ranks_of(query: Int32s, item: Int32s, proposed: Int32s, starts: Int64s, slots: Int32s) -> Float32s:
+    """float32[n, S]: the 1-based place of each pair in each source's proposal; NaN where it is not there.
+
+    Args:
+        query: int32[n], rising.
+        item: int32[n], each once for a query.
+        proposed: int32[q, K], -1 for none.
+        starts: int64[S + 1], the columns of source s are ``starts[s]:starts[s + 1]``.
+        slots: int32[n_items], all 0, and left so.
+    """
+    rank = np.full((len(query), len(starts) - 1), np.nan, dtype=np.float32)
+    stop = 0
+    for row in range(len(proposed)):
+        start = stop
+        while stop < len(query) and query[stop] == row:
+            stop += 1
+            slots[item[stop - 1]] = stop - start
+        for source in range(len(starts) - 1):
+            for column in range(starts[source], starts[source + 1]):
+                one = proposed[row, column]
+                if one >= 0 and slots[one]:
+                    rank[start + slots[one] - 1, source] = column - starts[source] + 1
+        for place in range(start, stop):
+            slots[item[place]] = 0
+    return rank
+
+
+@kernel
+def scales_of(proposed: Int32s, score: Float32s, starts: Int64s, depth: int, share: float) -> Float32s:
+    """float32[q, S]: each source's score at a depth, or its last one; 1 where that is nothing next to its best.
+
+    Args:
+        proposed: int32[q, K], best first, -1 after the last.
+        score: float32[q, K].
+        starts: as for :func:`ranks_of`.
+        depth: 1-based.
+        share: of the best score, below which a score is nothing.
+    """
+    scale = np.ones((len(proposed), len(starts) - 1), dtype=np.float32)
+    for row in range(len(proposed)):
+        for source in range(len(starts) - 1):
+            begin = starts[source]
+            last = begin
+            while last < min(starts[source + 1], begin + depth) and proposed[row, last] >= 0:
+                last += 1
+            if last > begin and score[row, last - 1] > 0 and score[row, last - 1] >= share * score[row, begin]:
+                scale[row, source] = score[row, last - 1]
+    return scale
+
+
+@kernel
+def blended(query: Int32s, score: Float32s, scale: Float32s, weights: Float32s, mode: Int64s) -> Float32s:
+    """float32[n]: the weighted sum of the scaled scores of each pair.
+
+    Args:
+        query: int32[n].
+        score: float32[n, S].
+        scale: float32[q, S].
+        weights: float32[modes, S].
+        mode: int64[q].
+    """
+    summed = np.zeros(len(query), dtype=np.float32)
+    for pair in range(len(query)):
+        row = query[pair]
+        for source in range(score.shape[1]):
+            summed[pair] += score[pair, source] / scale[row, source] * weights[mode[row], source]
+    return summed
+
+
+@kernel
+def places(query: Array, score: Float32s) -> Int64s:
+    """int64[n]: the 1-based place of each score among those of its query, which stand together; ties keep their order.
+
+    Args:
+        query: int[n].
+        score: float[n].
+    """
+    place = np.empty(len(query), dtype=np.int64)
+    stop = 0
+    while stop < len(query):
+        start = stop
+        while stop < len(query) and query[stop] == query[start]:
+            stop += 1
+        order = np.argsort(-score[start:stop], kind="mergesort")
+        for rank in range(stop - start):
+            place[start + order[rank]] = rank + 1
+    return place
+
+
+@kernel
+def are_leading(query: Int32s, score: Float32s, limit: int) -> Bools:
+    """bool[n]: whether each score is among the ``limit`` largest of its query; of equal ones the first are.
+
+    Args:
+        query: int32[n]; what is of one query stands together.
+        score: float32[n].
+        limit: of a query, 1 or more.
+    """
+    leading = np.ones(len(query), dtype=np.bool_)
+    stop = 0
+    while stop < len(query):
+        start = stop
+        while stop < len(query) and query[stop] == query[start]:
+            stop += 1
+        count = stop - start
+        if count <= limit:
+            continue
+        bar = np.partition(score[start:stop], count - limit)[count - limit]
+        ties = limit
+        for place in range(start, stop):
+            ties -= score[place] > bar
+        for place in range(start, stop):
+            if score[place] == bar and ties > 0:
+                ties -= 1
+            else:
+                leading[place] = score[place] > bar
+    return leading

@@ -1,0 +1,316 @@
+"""Compiled loops over the scores of a batch's queries, which stand in rows: row r is ``indptr[r]:indptr[r + 1]``.
+
+``slots`` is int32[n_items], all 0: what a row needs to know of its items while it is worked on; every kernel leaves it
+as it found it (:func:`recsys.fetching.slots`). Item numbers are not checked against its length.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.kernel import kernel
+from recsys.types import Bools, Float32s, Int32s, Int64s
+
+BLOCK = 64
+"""Scores that are compared at once."""
+AHEAD = 16
+"""Rows that are read ahead."""
+LINE = 16
+"""Floats in a line of the processor's cache."""
+
+
+@kernel
+def _key(score: float, item: int) -> int:
+    """A number that is larger for a larger float32, and of equal ones for the smaller item (below 2**31)."""
+    bits = np.int64(np.float32(score).view(np.int32))
+    if bits < 0:  # of negative floats the larger has the smaller bits; -0.0 is 0.0
+        bits = np.int64(0) if bits == -(2**31) else bits ^ 0x7FFFFFFF
+    return (bits << 32) | (0x7FFFFFFF - np.int64(item))  # type: ignore[return-value]
+
+
+@kernel
+def _score(key: int) -> np.float32:
+    """The score of a key."""
+    bits = key >> 32
+    return np.int32(bits ^ 0x7FFFFFFF if bits < 0 else bits).view(np.float32)
+
+
+@kernel
+def _count(scores: Float32s, bar: np.float32) -> int:
+    """How many scores reach the bar; without a branch, so that many are compared at once."""
+    count = 0
+    for at in range(len(scores)):
+        count += scores[at] >= bar
+    return count
+
+
+@kernel
+def _cut(keys: Int64s, size: int, k: int) -> int:
+    """Leave only the k largest keys, the smallest of them first; returns how many are left."""
+    if size > k:
+        keys[:k] = np.partition(keys[:size], size - k)[size - k :]
+    return min(size, k)
+
+
+@kernel
+def _mark(slots: Int32s, keys: Int64s, offset: int, value: int) -> None:
+    """Set the slots of some items, which are told by keys."""
+    for key in keys:
+        slots[key - offset] = value
+
+
+@kernel
+def best_allowed(
+    indptr: Int64s,
+    items: Int32s,
+    scores: Float32s,
+    k: int,
+    least: float,
+    first: int,
+    excluded: Int64s,
+    allowed: Bools,
+    slots: Int32s,
+) -> tuple[Int32s, Float32s]:
+    """The k best items of each row that may be in the slate, best first; of equal scores the smaller item first.
+
+    Args:
+        indptr: int64[r + 1].
+        items: int32[m], -1 for none; or those of one row, where all rows have the same.
+        scores: float32[m].
+        k: items of each row, 1 or more.
+        least: smaller scores do not count.
+        first: the query of the first row; each row is one query.
+        excluded: sorted keys ``query * n_items + item`` of what a query may not have.
+        allowed: bool[n_items]; of length 0 where every item is.
+        slots: int32[n_items], zeros.
+
+    Returns:
+        int32[r, k], -1 after the last, and float32[r, k], 0 there.
+    """
+    rows, n_items = len(indptr) - 1, len(slots)
+    best = np.full((rows, k), -1, dtype=np.int32)
+    best_score = np.zeros((rows, k), dtype=np.float32)
+    shared = len(items) < len(scores)
+    enough = 4 * k
+    keys = np.empty(enough + BLOCK, dtype=np.int64)  # the best so far, and what came above the k-th of them
+    stop = np.searchsorted(excluded, first * n_items)
+    for row in range(rows):
+        start, offset = stop, (first + row) * n_items
+        while stop < len(excluded) and excluded[stop] < offset + n_items:
+            stop += 1
+        _mark(slots, excluded[start:stop], offset, 1)
+        begin, end, size, bar = indptr[row], indptr[row + 1], 0, np.float32(least)
+        for block in range(begin, end, BLOCK):
+            if _count(scores[block : min(block + BLOCK, end)], bar) == 0:
+                continue
+            for place in range(block, min(block + BLOCK, end)):
+                if not scores[place] >= bar:
+                    continue
+                item = items[place - begin] if shared else items[place]
+                if item >= 0 and slots[item] == 0 and (len(allowed) == 0 or allowed[item]):
+                    keys[size] = _key(scores[place], item)
+                    size += 1
+            if size >= enough:
+                size = _cut(keys, size, k)
+                bar = _score(keys[0])
+        size = _cut(keys, size, k)
+        keys[:size].sort()
+        for rank in range(size):
+            key = keys[size - 1 - rank]
+            best[row, rank], best_score[row, rank] = 0x7FFFFFFF - (key & 0x7FFFFFFF), _score(key)
+        _mark(slots, excluded[start:stop], offset, 0)
+    return best, best_score
+
+
+@kernel
+def first_places(order: Int32s, allowed: Bools, count: int) -> Int64s:
+    """int64[count]: the first places of an order (int32[n]) whose items are allowed (bool[n]); there are as many."""
+    places = np.empty(count, dtype=np.int64)
+    found = place = 0
+    while found < count:
+        if allowed[order[place]]:
+            places[found] = place
+            found += 1
+        place += 1
+    return places
+
+
+@kernel
+def similar_items(
+    indptr: Int64s, item: Int32s, weight: Float32s, starts: Int32s, neighbours: Int32s, alike: Float32s, slots: Int32s
+) -> tuple[tuple[Int64s, Int32s, Float32s], np.float32]:
+    """The weighted sum of the neighbours of each row's items: the product of two sparse matrices.
+
+    Args:
+        indptr: int64[r + 1], of the rows.
+        item: int32[m].
+        weight: float32[m].
+        starts: int[n_items + 1], of the items' neighbours.
+        neighbours: int32[l].
+        alike: float32[l], how alike they are.
+        slots: int32[n_items], zeros.
+
+    Returns:
+        indptr int64[r + 1] of the sums, their items int32[t], in no order, and the sums float32[t].
+    """
+    found_indptr = np.zeros_like(indptr)
+    found = np.empty(1024, dtype=np.int32)
+    summed = np.empty(1024, dtype=np.float32)
+    used, warm = 0, np.float32(0)
+    for row in range(len(indptr) - 1):
+        most = 0
+        for place in range(indptr[row], indptr[row + 1]):
+            most += starts[item[place] + 1] - starts[item[place]]
+        most = min(most, len(slots))
+        if used + most > len(found):
+            grown, grown_sums = np.empty(2 * (used + most), np.int32), np.empty(2 * (used + most), np.float32)
+            grown[:used], grown_sums[:used] = found[:used], summed[:used]
+            found, summed = grown, grown_sums
+        for place in range(indptr[row], indptr[row + 1]):
+            for at in range(starts[item[place]], starts[item[place] + 1], LINE):
+                warm += alike[at] + np.float32(neighbours[at])
+        begin = used
+        for place in range(indptr[row], indptr[row + 1]):
+            for at in range(starts[item[place]], starts[item[place] + 1]):
+                neighbour = neighbours[at]
+                slot = slots[neighbour]
+                if slot:
+                    summed[begin + slot - 1] += weight[place] * alike[at]
+                else:
+                    found[used], summed[used] = neighbour, weight[place] * alike[at]
+                    used += 1
+                    slots[neighbour] = used - begin
+        for place in range(begin, used):
+            slots[found[place]] = 0
+        found_indptr[row + 1] = used
+    return (found_indptr, found[:used].copy(), summed[:used].copy()), warm
+
+
+@kernel
+def visited_items(
+    indptr: Int64s, item: Int32s, session: Int32s, weight: Float32s, slots: Int32s
+) -> tuple[Int64s, Int32s, Float32s]:
+    """For each row and item the sum of the weights of its visits; of a visit's entries the first, the newest, counts.
+
+    Args:
+        indptr: int64[r + 1].
+        item: int32[m].
+        session: int32[m]; equal inside a row means the same visit.
+        weight: float32[m]; entries that weigh less than 0 do not count.
+        slots: int32[n_items], zeros.
+
+    Returns:
+        As :func:`similar_items`.
+    """
+    found_indptr = np.zeros_like(indptr)
+    found = np.empty(len(item), dtype=np.int32)
+    summed = np.empty(len(item), dtype=np.float32)
+    newest = np.empty(len(item), dtype=np.int64)
+    """The last entry of a found item that counts, and for each of those the one before."""
+    before = np.empty(len(item), dtype=np.int64)
+    used = 0
+    for row in range(len(indptr) - 1):
+        begin = used
+        for place in range(indptr[row], indptr[row + 1]):
+            if weight[place] < 0:
+                continue
+            slot = slots[item[place]]
+            earlier = newest[begin + slot - 1] if slot else -1
+            while earlier >= 0 and session[earlier] != session[place]:
+                earlier = before[earlier]
+            if earlier >= 0:
+                continue
+            if slot:
+                before[place] = newest[begin + slot - 1]
+                summed[begin + slot - 1] += weight[place]
+            else:
+                before[place] = -1
+                found[used], summed[used] = item[place], weight[place]
+                used += 1
+                slot = used - begin
+                slots[item[place]] = slot
+            newest[begin + slot - 1] = place
+        for place in range(begin, used):
+            slots[found[place]] = 0
+        found_indptr[row + 1] = used
+    return found_indptr, found[:used].copy(), summed[:used].copy()
+
+
+@kernel
+def scores_of(indptr: Int64s, items: Int32s, scores: Float32s, query: Int32s, item: Int32s, slots: Int32s) -> Float32s:
+    """float32[n]: the scores of some pairs, 0 where a row does not have the item.
+
+    Args:
+        indptr: int64[r + 1].
+        items: int32[m], each once in a row.
+        scores: float32[m].
+        query: int32[n], the row of each pair, rising.
+        item: int32[n].
+        slots: int32[n_items], zeros.
+    """
+    found = np.zeros(len(query), dtype=np.float32)
+    stop = 0
+    while stop < len(query):
+        start, row = stop, query[stop]
+        for place in range(indptr[row], indptr[row + 1]):
+            slots[items[place]] = place - indptr[row] + 1
+        while stop < len(query) and query[stop] == row:
+            slot = slots[item[stop]]
+            if slot:
+                found[stop] = scores[indptr[row] + slot - 1]
+            stop += 1
+        for place in range(indptr[row], indptr[row + 1]):
+            slots[items[place]] = 0
+        if start == stop:
+            break
+    return found
+
+
+@kernel
+def weighted_rows(indptr: Int64s, item: Int32s, weight: Float32s, factors: Float32s) -> Float32s:
+    """float32[r, d]: the weighted sum of the factors (float32[n_items, d]) of each row's items."""
+    summed = np.zeros((len(indptr) - 1, factors.shape[1]), dtype=np.float32)
+    for row in range(len(indptr) - 1):
+        for place in range(indptr[row], indptr[row + 1]):
+            for column in range(factors.shape[1]):
+                summed[row, column] += weight[place] * factors[item[place], column]
+    return summed
+
+
+@kernel
+def inner_products(query: Int32s, item: Int32s, vectors: Float32s, factors: Float32s) -> tuple[Float32s, np.float32]:
+    """float32[n]: of a query's vector and an item's factors, for each pair.
+
+    Args:
+        query: int32[n].
+        item: int32[n].
+        vectors: float32[q, d].
+        factors: float32[n_items, d].
+
+    The second value means nothing: it is there so that the reads that it sums up are not left out. They bring several
+    rows, which lie anywhere in memory, to the processor at once, where a product alone would wait for each.
+    """
+    products, warm = np.empty(len(query), dtype=np.float32), np.float32(0)
+    width = factors.shape[1]
+    whole = width - width % 8
+    for first in range(0, len(query), AHEAD):
+        end = min(first + AHEAD, len(query))
+        for pair in range(first, end):
+            for at in range(0, width, LINE):
+                warm += factors[item[pair], at]
+        for pair in range(first, end):
+            one, other = vectors[query[pair]], factors[item[pair]]
+            a = b = c = d = e = f = g = h = np.float32(0)  # eight sums, which the processor adds at once
+            for at in range(0, whole, 8):
+                a += one[at] * other[at]
+                b += one[at + 1] * other[at + 1]
+                c += one[at + 2] * other[at + 2]
+                d += one[at + 3] * other[at + 3]
+                e += one[at + 4] * other[at + 4]
+                f += one[at + 5] * other[at + 5]
+                g += one[at + 6] * other[at + 6]
+                h += one[at + 7] * other[at + 7]
+            for at in range(whole, width):
+                a += one[at] * other[at]
+            products[pair] = ((a + e) + (b + f)) + ((c + g) + (d + h))
+    return products, warm

@@ -1,0 +1,104 @@
+"""Large data: ALS goes on from before the oldest window, and only those who are asked for get vectors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import worlds
+from recsys import splits
+from recsys.als import Confidence
+from recsys.config import AlsSection, Config, RankerSection
+from recsys_offline import dataset
+from recsys_offline.as_of import as_of
+from recsys_offline.cli import _time
+from recsys_offline.train import factorise, run, specs
+from recsys_offline.train.specs import Facts, propose
+from recsys_offline.train.steps import Steps
+from shops import SHOP_UNTIL, recsys
+
+UNTIL = _time(SHOP_UNTIL)
+SHOP = worlds.world()
+SHAPE = factorise.Shape(len(SHOP.users), len(SHOP.users) + worlds.ANONYMOUS, len(SHOP.items))
+CONFIDENCE = Confidence.of(worlds.WEIGHTS, 5.0, 30.0, SHOP.until)
+
+
+def fitted(events=SHOP.events, sweeps=10, **options):
+    section = AlsSection(factors=4, regularization=5.0, iterations=sweeps)
+    return factorise.als(events, SHAPE, CONFIDENCE, section, 1, 1, **options)
+
+
+def loss(factors):
+    """What ALS makes small: Hu, Koren and Volinsky 2008, equation 3."""
+    confidence = np.ones((SHAPE.users, SHAPE.items))
+    known = SHOP.events.where(SHOP.events.user_num < SHAPE.users)
+    np.add.at(confidence, (known.user_num, known.item_num), CONFIDENCE.excess(known.event_type, known.time))
+    missed = (confidence > 1) - factors.user_factors @ factors.item_factors.T
+    squares = np.square(factors.user_factors).sum() + np.square(factors.item_factors).sum()
+    return float((confidence * np.square(missed)).sum() + 5.0 * squares)
+
+
+def test_who_is_asked_for_has_the_vector_of_a_whole_fit_and_nobody_else_has_one():
+    asked = np.array([2, 5, 11], dtype=np.int32)
+    whole, some = fitted(), fitted(asked=asked)
+    np.testing.assert_array_equal(some.item_factors, whole.item_factors)
+    np.testing.assert_array_equal(some.user_factors[asked], whole.user_factors[asked])
+    assert np.flatnonzero(some.user_factors.any(axis=1)).tolist() == asked.tolist()
+    assert some.user_factors.shape == whole.user_factors.shape
+
+
+def test_going_on_from_earlier_factors_is_as_good_as_starting_anew_and_takes_fewer_sweeps():
+    earlier = fitted(SHOP.events.before(int(np.quantile(SHOP.events.time, 0.6)))).item_factors
+    kept = earlier.copy()
+    anew, soon, onward = loss(fitted()), loss(fitted(sweeps=factorise.SWEEPS_ON)), loss(fitted(start=earlier))
+    assert onward < 1.01 * anew
+    assert onward < soon
+    np.testing.assert_array_equal(earlier, kept)
+
+
+@pytest.fixture(scope="module")
+def data(shop):
+    return as_of(dataset.read(shop), UNTIL)
+
+
+def started(data, config):
+    """The job of large data, and its windows."""
+    job = run.prepare(data, UNTIL, config)
+    windows = splits.by_time(job.events, job.until, 8, 3, job.setting.targets)
+    facts = Facts.of(job.events, len(data.items), True, job.setting.targets)
+    return run.going_on(job, windows[0], propose(facts, config), Steps(1)), windows
+
+
+def test_where_als_starts_from_nothing_shows_of_the_windows(data, monkeypatch):
+    monkeypatch.setattr(specs, "TUNED_EVENTS", 0)
+    config = Config(als=AlsSection(factors=8))
+    job, windows = started(data, config)
+    turned = data.events.item_num.copy()
+    after = data.events.time >= windows[0].now
+    turned[after] = turned[after][::-1]
+    other, _ = started(replace(data, events=replace(data.events, item_num=turned)), config)
+    np.testing.assert_array_equal(job.setting.start, other.setting.start)
+    turned[~after] = turned[~after][::-1]
+    other, _ = started(replace(data, events=replace(data.events, item_num=turned)), config)
+    assert not np.array_equal(job.setting.start, other.setting.start)
+
+
+@pytest.mark.parametrize(("most", "times"), [(0, 1), (10**9, 0)])
+def test_only_large_data_goes_on_from_before_the_windows(shop, tmp_path, monkeypatch, most, times):
+    monkeypatch.setattr(specs, "TUNED_EVENTS", most)
+    (tmp_path / "few.toml").write_text("[ranker]\ntrees = 5\n[split]\ncuts = 2\n")
+    options = ("--until", SHOP_UNTIL, "--config", tmp_path / "few.toml")
+    done = recsys("train", shop, "--registry", tmp_path / "registry", *options)
+    assert done.status == 0, done.err
+    assert done.err.count("Fit ALS before all windows") == times
+
+
+def test_where_windows_hide_items_als_starts_anew_as_each_window_knows_what_the_others_hide(data, monkeypatch):
+    monkeypatch.setattr(specs, "TUNED_EVENTS", 0)
+    events = replace(data.events, time=np.zeros_like(data.events.time))
+    steps = Steps(1)
+    config = Config(als=AlsSection(factors=8), ranker=RankerSection(trees=5))
+    run.train(replace(data, has_times=False, events=events), None, config, steps)
+    names = [step.name for step in steps.done]
+    assert "Judge the ranker on" in " ".join(names)
+    assert "Fit ALS before all windows" not in names

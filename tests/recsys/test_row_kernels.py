@@ -1,0 +1,163 @@
+"""The compiled loops of retrieval against sorting, sparse products and dictionaries, which are slow and plain."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys import fetching, merge_kernels, row_kernels
+
+SEEDS = st.integers(0, 100_000)
+NO_KEYS, EVERY_ITEM = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
+
+
+def scores(random: np.random.Generator, n: int) -> np.ndarray:
+    """Scores of both signs, some of them equal, and both zeros."""
+    drawn = random.normal(size=n) if random.random() < 0.3 else random.integers(-4, 5, n) * 0.37
+    drawn[drawn == 0] *= -1
+    return drawn.astype(np.float32)
+
+
+def rows(random: np.random.Generator, n_rows: int, n_items: int, most: int) -> fetching.Rows:
+    """Items, each once in a row, and their scores."""
+    lengths = random.integers(0, most + 1, n_rows)
+    items = [random.permutation(n_items)[:length] for length in lengths]
+    indptr = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    return indptr, np.concatenate(items).astype(np.int32), scores(random, int(indptr[-1]))
+
+
+def sparse(given_rows: fetching.Rows, n_items: int) -> sp.csr_array:
+    indptr, items, score = given_rows
+    return sp.csr_array((score, items, indptr), shape=(len(indptr) - 1, n_items))
+
+
+@settings(max_examples=150, deadline=None)
+@given(SEEDS, st.sampled_from([1, 7, 120]), st.sampled_from([8, 60, 2_500]), st.booleans(), st.booleans())
+def test_the_best_of_a_row_are_what_sorting_all_that_is_allowed_gives(seed, k, m, shared, filtered):
+    random = np.random.default_rng(seed)
+    n_items, first = m + 10, 1
+    items = [random.permutation(n_items)[:m].astype(np.int32) for _ in range(3)]
+    items = [items[0]] * 3 if shared else items
+    items[-1][random.integers(m)] = -1 if not shared else items[-1][0]
+    score = scores(random, 3 * m)
+    excluded = np.flatnonzero(random.random(5 * n_items) < 0.1)
+    allowed = random.random(n_items) < 0.7 if filtered else EVERY_ITEM
+    least = 0.2 if seed % 2 else -np.inf
+    slots = np.zeros(n_items, dtype=np.int32)
+    flat = items[0] if shared else np.concatenate(items)
+    best, best_score = row_kernels.best_allowed(
+        np.arange(4) * m, flat, score, k, least, first, excluded, allowed, slots
+    )
+    barred = set(excluded.tolist())
+    for row, own in enumerate(items):
+        pairs = zip(score[row * m : (row + 1) * m].tolist(), own.tolist(), strict=True)
+        offset = (row + first) * n_items
+        expected = sorted(
+            (-value, item)
+            for value, item in pairs
+            if value >= least and item >= 0 and (not filtered or allowed[item]) and offset + item not in barred
+        )[:k]
+        assert best[row].tolist() == [item for _, item in expected] + [-1] * (k - len(expected))
+        assert best_score[row].tolist() == [-value for value, _ in expected] + [0] * (k - len(expected))
+    assert not slots.any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.sampled_from([3, 40, 3_000]))
+def test_similar_items_are_the_product_of_two_sparse_matrices(seed, n_items):
+    random = np.random.default_rng(seed)
+    near = sparse(rows(random, n_items, n_items, min(n_items, 50)), n_items)
+    lengths = random.integers(0, 60, 4)
+    indptr = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    item = random.integers(0, n_items, indptr[-1]).astype(np.int32)  # an item may come twice
+    weight = scores(random, len(item))
+    slots = np.zeros(n_items, dtype=np.int32)
+    lists = near.indptr, near.indices, near.data
+    found, _ = row_kernels.similar_items(indptr, item, weight, *lists, slots)
+    expected = sp.csr_array((weight, item, indptr), shape=(4, n_items)) @ near
+    np.testing.assert_allclose(sparse(found, n_items).toarray(), expected.toarray(), rtol=1e-5, atol=1e-5)
+    for row in range(4):
+        own = found[1][found[0][row] : found[0][row + 1]]
+        assert len(set(own.tolist())) == len(own)
+    assert not slots.any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS)
+def test_a_visit_counts_once_for_each_item_with_its_first_entry(seed):
+    random = np.random.default_rng(seed)
+    indptr = np.concatenate(([0], np.cumsum(random.integers(0, 40, 5)))).astype(np.int64)
+    item, session = (random.integers(0, 6, (2, indptr[-1]))).astype(np.int32)
+    weight = random.choice([-1, 0.5, 1, 2], indptr[-1]).astype(np.float32)
+    slots = np.zeros(6, dtype=np.int32)
+    found = row_kernels.visited_items(indptr, item, session - 3, weight, slots)
+    dense = np.zeros((5, 6))
+    for row in range(5):
+        seen: dict[tuple[int, int], float] = {}
+        for entry in range(indptr[row], indptr[row + 1]):
+            if weight[entry] >= 0:
+                seen.setdefault((item[entry], session[entry]), weight[entry])
+        for (own, _), value in seen.items():
+            dense[row, own] += value
+    np.testing.assert_allclose(sparse(found, 6).toarray(), dense)
+    assert not slots.any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS)
+def test_scores_of_pairs_are_found_in_their_rows(seed):
+    random = np.random.default_rng(seed)
+    own = rows(random, 4, 50, 30)
+    pairs = np.flatnonzero(random.random(4 * 50) < 0.4)
+    query, item = (part.astype(np.int32) for part in np.divmod(pairs, 50))
+    slots = np.zeros(50, dtype=np.int32)
+    found = row_kernels.scores_of(*own, query, item, slots)
+    assert found.tolist() == sparse(own, 50).toarray()[query, item].tolist()
+    assert not slots.any()
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 16, 45])
+@pytest.mark.parametrize("count", [0, 1, 37])
+def test_inner_products_of_pairs_and_weighted_sums_are_those_of_numpy(width, count):
+    random = np.random.default_rng(width)
+    vectors, factors = (random.normal(size=(n, width)).astype(np.float32) for n in (4, 30))
+    query, item = random.integers(0, 4, count).astype(np.int32), random.integers(0, 30, count).astype(np.int32)
+    products, _ = row_kernels.inner_products(query, item, vectors, factors)
+    np.testing.assert_allclose(products, (vectors[query] * factors[item]).sum(axis=1), rtol=1e-5, atol=1e-5)
+    assert products.dtype == np.float32
+    weight, indptr = scores(random, count), np.array([0, 0, count // 2, count])
+    summed = row_kernels.weighted_rows(indptr, item, weight, factors)
+    parts = [slice(0, 0), slice(0, count // 2), slice(count // 2, count)]
+    expected = [weight[part] @ factors[item[part]] for part in parts]
+    np.testing.assert_allclose(summed, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_first_allowed_places_are_in_order():
+    random = np.random.default_rng(5)
+    order, allowed = random.permutation(80).astype(np.int32), random.random(80) < 0.4
+    expected = np.flatnonzero(allowed[order])
+    for count in (0, 1, len(expected)):
+        assert row_kernels.first_places(order, allowed, count).tolist() == expected[:count].tolist()
+
+
+@pytest.mark.parametrize("n_items", [1, 200, 256, 257, 70_000, 17_000_000])
+def test_the_union_of_proposals_is_ordered_by_query_then_item(n_items):
+    random = np.random.default_rng(n_items)
+    proposed = random.integers(-1, n_items, (3, 90)).astype(np.int32)
+    proposed[:, :2] = [-1, n_items - 1]
+    slots = np.zeros(n_items, dtype=np.int32)
+    query, item = merge_kernels.union(proposed, slots)
+    expected = [(row, one) for row in range(3) for one in np.unique(proposed[row]).tolist() if one >= 0]
+    assert list(zip(query.tolist(), item.tolist(), strict=True)) == expected
+    assert not slots.any()
+
+
+def test_each_thread_has_slots_of_its_own_as_many_as_it_needs():
+    slots = fetching.slots(10)
+    with ThreadPoolExecutor(1) as other:
+        assert not np.shares_memory(other.submit(fetching.slots, 10).result(), slots)
+    assert np.shares_memory(fetching.slots(10), slots)
+    assert [len(fetching.slots(count)) for count in (10, 100_000, 10)] == [10, 100_000, 10]
