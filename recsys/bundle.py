@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from recsys import catalogue_files, features, manifest
 from recsys.als import Confidence
 from recsys.content import ContentModel, Encoder
-from recsys.content_source import ContentSource
+from recsys.content_source import ContentSource, DescribedSource
 from recsys.errors import BundleError
 from recsys.interactions import Histories
 from recsys.item_index import IndexChoice, ItemIndex
@@ -144,7 +144,7 @@ def _agree(expected: GoldenAnswer, slate: Slate) -> bool:
     return bool(close(found, wanted) and close(found, expected.scores))
 
 
-def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, object]]:
+def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, object]]:  # noqa: PLR0911 - one a kind
     """A source's arrays, and its parameters."""
     match source:
         case AlsSource(item_factors, user_factors, gram, confidence, index):
@@ -161,6 +161,8 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
             arrays = {"item_factors": item_factors, "inverse_degree": inverse_degree}
             described = {"kind": "spectral", "weights": weights.tolist(), "half_life_days": half_life_days}
             return arrays | _by_length(index), {**described, "index": asdict(index.choice)}
+        case DescribedSource(_, factors):
+            return {"factors": factors}, {"kind": "described"}
         case ContentSource(_, item_num, ContentModel(encoder, weights, strength)):
             terms = {"terms": encoder.terms.array, "idf": encoder.idf}
             described = {"kind": "content", "dimensions": encoder.dimensions, "strength": strength}
@@ -197,7 +199,9 @@ def _sources(folder: Path, described: dict[str, dict[str, Any]]) -> tuple[Candid
     return tuple(sources)
 
 
-def _source(folder: Path, name: str, parameters: dict[str, Any], earlier: list[CandidateSource]) -> CandidateSource:
+def _source(  # noqa: PLR0911 - one a kind
+    folder: Path, name: str, parameters: dict[str, Any], earlier: list[CandidateSource]
+) -> CandidateSource:
     """The source of that name, from its files, its parameters and the sources before it."""
 
     def array(column: str) -> Array:
@@ -215,6 +219,9 @@ def _source(folder: Path, name: str, parameters: dict[str, Any], earlier: list[C
             item_factors = array("item_factors")
             index = _index(folder, name, IndexChoice(**given.pop("index")), item_factors)
             return AlsSource(item_factors, array("user_factors"), array("gram"), Confidence(**given), index)
+        case "described":
+            als = next(source for source in earlier if isinstance(source, AlsSource))
+            return DescribedSource(als, array("factors"))
         case "content":
             als = next(source for source in earlier if isinstance(source, AlsSource))
             encoder = Encoder(Vocabulary(array("terms")), array("idf"), given["dimensions"])

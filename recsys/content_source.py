@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +15,26 @@ from recsys.types import Array, Bools, Float32s, Int32s
 
 COLD_CANDIDATES = 30
 """Most cold items that are proposed for a query."""
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedSource:
+    """What ALS would say of every item if it knew nothing but the attributes: proposes none, for the ranker to read.
+
+    Attributes:
+        als: makes the users' vectors.
+        factors: float32[n_items, d], what the attributes stand for; zeros where nothing is known of an item.
+    """
+
+    als: AlsSource
+    factors: Float32s
+    name: str = "described"
+
+    def propose(self, batch: QueryBatch, k: int) -> Proposal:  # noqa: ARG002 - as every source is asked
+        """Nothing, and a score of any pair."""
+        none = (len(batch), 1)
+        score_of = partial(inner_products, self.als.vectors(batch), self.factors)
+        return Proposal(np.full(none, -1, np.int32), np.zeros(none, np.float32), score_of)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from recsys.catalogue import BRAND, CATEGORY, PRICE, ItemCatalogue, TextColumn, category_path
 from recsys.catalogue_log import EMBEDDING, TITLE, Fact, ItemChange
 from recsys.content import Attributes, ContentModel
-from recsys.content_source import ContentSource
+from recsys.content_source import ContentSource, DescribedSource
 from recsys.interactions import Events
 from recsys.item_stats import ItemStats, item_stats
 from recsys.model import Model
@@ -153,6 +153,10 @@ def _sources(
                     mapped = mapped_factors(content.model, items)
                 # The index stays: the new rows have their own source, and no index is copied for them.
                 grown.append(replace(source, item_factors=np.concatenate([source.item_factors, mapped])))
+            case DescribedSource():
+                als = next(each for each in grown if isinstance(each, AlsSource))
+                factors = np.concatenate([source.factors, als.item_factors[n_known:]])
+                grown.append(DescribedSource(als, factors))
             case ContentSource():
                 als = next(each for each in grown if isinstance(each, AlsSource))
                 grown.append(ContentSource(als, _cold(source.item_num, als.item_factors, n_known), source.model))

@@ -12,7 +12,7 @@ from recsys.als import Confidence
 from recsys.candidates import retrieve
 from recsys.config import ContentSection
 from recsys.content import Attributes
-from recsys.content_source import ContentSource
+from recsys.content_source import ContentSource, DescribedSource
 from recsys.interactions import Histories
 from recsys.item_index import ItemIndex
 from recsys.queries import for_users
@@ -49,7 +49,13 @@ def linear_world(seed=3):
 
 def fitted(catalogue, als, events, now=CUT, **section):
     section = ContentSection(**section)
-    return content.fit(als, content.describe(catalogue, section), events, now, section, seed=1)
+    mapped, _, source = content.fit(als, content.describe(catalogue, section), events, now, section, seed=1)
+    return mapped, source
+
+
+def described(catalogue, als, events):
+    section = ContentSection()
+    return content.fit(als, content.describe(catalogue, section), events, CUT, section, seed=1)[1]
 
 
 def proposed(source, n_users=10):
@@ -72,6 +78,29 @@ def test_a_cold_item_gets_the_factors_of_its_words():
         own = candidates.query_num == user
         first = candidates.item_num[own][np.argsort(candidates.rank[own, 0])]
         np.testing.assert_allclose(scores[user][first - (N_ITEMS - N_COLD)], np.sort(scores[user])[::-1], atol=1e-4)
+
+
+def test_every_item_is_scored_by_what_its_words_stand_for_and_none_is_proposed():
+    catalogue, als, events, truth = linear_world()
+    odd = als.item_factors.copy()
+    odd[0] = -truth[0]  # bought by others than its words would have it
+    source = described(catalogue, replace(als, item_factors=odd), events)
+    histories = Histories.of(builders.events(), 10, limit=1)
+    batch = for_users(histories, np.arange(10, dtype=np.int32), CUT, N_ITEMS, ExcludePolicy.NONE)
+    proposal = source.propose(batch, 100)
+    assert (proposal.item_num == -1).all()
+    query, item = (part.ravel() for part in np.indices((10, N_ITEMS)))
+    score = proposal.score_of(query, item).reshape(10, N_ITEMS)
+    wanted = als.user_factors @ truth.T
+    assert min(np.corrcoef(score[user], wanted[user])[0, 1] for user in range(10)) > 0.95
+    assert np.corrcoef(score[:, 0], wanted[:, 0])[0, 1] > 0.9, "the words count, not what its own buyers say"
+
+
+def test_nothing_is_said_of_an_item_without_attributes():
+    catalogue, als, events, _ = linear_world()
+    source = described(replace(catalogue, titles=("", *catalogue.titles[1:])), als, events)
+    assert not source.factors[0].any()
+    assert source.factors[1:].any(axis=1).all()
 
 
 def test_the_map_of_the_bundle_gives_an_item_that_comes_later_the_same_factors():
@@ -182,8 +211,11 @@ def test_the_loaded_source_is_the_one_that_was_saved(tribal):
     told = manifest.read(registry.path(registry.live()))
     assert told.slots == {"content": (0.1, 0.1)}
     assert any(line.startswith("content: 12 cold items, ") for line in told.choices)
-    loaded = recommender.model.snapshot.sources[-1]
+    told_of, loaded = recommender.model.snapshot.sources[-2:]
     assert isinstance(loaded, ContentSource)
+    assert isinstance(told_of, DescribedSource)
+    np.testing.assert_allclose(told_of.factors[loaded.item_num], loaded.als.item_factors[loaded.item_num], atol=1e-6)
+    assert told_of.factors.any(axis=1).all()
     items = recommender.model.items
     assert items.ids(loaded.item_num) == [f"new{item:02}" for item in range(12)]
     described = Attributes(["red cup"], [""], [""], np.full(1, np.nan, np.float32), np.zeros((1, 0), np.float32))

@@ -130,7 +130,7 @@ def specs(data: Dataset) -> tuple[Spec, ...]:
     """The sources that the whole of the data calls for: which they are may follow from the newest window."""
     job = run.prepare(data, UNTIL, Config())
     facts = Facts.of(job.events, len(data.items), has_times=True, targets=job.setting.targets)
-    return (*propose(facts, job.config), run.COLD)
+    return (*propose(facts, job.config), *run.CONTENT)
 
 
 def test_the_training_set_of_a_window_is_bit_equal_with_and_without_later_events(data, specs):

@@ -9,7 +9,7 @@ import worlds
 from recsys.catalogue import ItemCatalogue, TextColumn
 from recsys.catalogue_log import ItemChange
 from recsys.content import Attributes, ContentModel, Encoder, count_tokens, inverse_frequency, ridge, vocabulary
-from recsys.content_source import ContentSource
+from recsys.content_source import ContentSource, DescribedSource
 from recsys.extend import changed, embedding_dimensions
 from recsys.queries import N_MODES
 from recsys.recommender import Identity, Recommender
@@ -35,7 +35,8 @@ def tribal_model(dimensions=0):
     als = next(source for source in plain.snapshot.sources if isinstance(source, AlsSource))
     weights = ridge(encoder.encode(attributes), als.item_factors, np.ones(n_items), [0.1])[0]
     content = ContentSource(als, np.zeros(0, np.int32), ContentModel(encoder, weights, 0.1))
-    sources = (*plain.snapshot.sources, content)
+    mapped = content.model.factors(encoder.encode(attributes))
+    sources = (*plain.snapshot.sources, DescribedSource(als, mapped), content)
     brand = TextColumn.of([f"b{num % 3}" for num in range(n_items)])
     return replace(
         plain,
@@ -69,6 +70,13 @@ def test_a_new_item_is_in_the_slates_of_those_whose_taste_it_meets(model):
         assert items[1] == item  # the first kept place
     assert len(slate(new, "", 70)) == len(SHOP.items) + 2
     assert slate(new, "", 70)[-2:] == ["fresh1", "fresh2"]
+
+
+def test_what_is_said_of_a_new_item_is_what_is_said_of_one_with_its_title(model):
+    new = changed(changed(model, [upsert("fresh1", title="tribe1")], 1), [upsert("fresh2", title="tribe2")], 2)
+    source = next(each for each in new.snapshot.sources if isinstance(each, DescribedSource))
+    assert len(source.factors) == len(SHOP.items) + 2
+    np.testing.assert_allclose(source.factors[-2:], source.factors[[1, 2]], atol=1e-6)
 
 
 def test_a_new_item_can_be_filtered_pinned_excluded_and_be_a_seed(model):

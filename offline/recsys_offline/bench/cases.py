@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
@@ -101,14 +102,16 @@ def retailrocket_buyers(folder: Path, scratch: Path) -> Case:
 def online_retail_month(folder: Path, scratch: Path) -> Case:
     """The last month from 2011-11-09 on: items bought, with repeats, and of those the new ones."""
     online_retail.run(folder / "transactions.parquet", scratch)
-    case = _time_cut("online_retail", dataset.read(scratch), _seconds(LAST_MONTH))
+    cut = _seconds(LAST_MONTH)
+    case = _time_cut("online_retail", _priced_before(dataset.read(scratch), cut), cut)
     return replace(case, tasks=(*case.tasks, _newcomers(case.data, _seconds(LAST_MONTH))))
 
 
 def online_retail_cold(folder: Path, scratch: Path) -> Case:
     """The last month again, a tenth of the items sold before it hidden there: known by title, price and start alone."""
     online_retail.run(folder / "transactions.parquet", scratch)
-    data, cut = dataset.read(scratch), _seconds(LAST_MONTH)
+    cut = _seconds(LAST_MONTH)
+    data = _priced_before(dataset.read(scratch), cut)
     sold = np.unique(data.events.before(cut).of_types((EventType.PURCHASE,)).item_num)
     hidden = np.sort(np.random.default_rng(HIDING_SEED).choice(sold, len(sold) // 10, replace=False))
     out = np.isin(data.events.item_num, hidden) & (data.events.time < cut)
@@ -191,6 +194,15 @@ DATA_SETS = (
 
 def _seconds(day: str) -> int:
     return int(np.datetime64(day, "s").astype(np.int64))
+
+
+def _priced_before(data: Dataset, cut: int) -> Dataset:
+    """With prices as they were before a cut, where an item was sold before it: the files know but the transactions."""
+    bought = data.events.before(cut).of_types((EventType.PURCHASE,))
+    usual = pd.Series(bought.price).groupby(bought.item_num).median()
+    price = data.catalogue.price.copy()
+    price[usual.index] = usual
+    return replace(data, catalogue=replace(data.catalogue, price=price))
 
 
 def _time_cut(name: str, data: Dataset, cut: int) -> Case:

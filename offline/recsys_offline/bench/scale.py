@@ -36,7 +36,7 @@ from recsys_offline.train.describe import describe
 from recsys_offline.train.factorise import Shape
 from recsys_offline.train.fitting import Setting
 from recsys_offline.train.publish import publish
-from recsys_offline.train.run import COLD, Trained
+from recsys_offline.train.run import CONTENT, Trained
 from recsys_offline.train.specs import Facts, propose
 from recsys_offline.train.steps import Steps
 
@@ -142,7 +142,7 @@ def _fitted(past: Events, now: int, setting: Setting, times: float) -> Snapshot:
     facts = Facts.of(past, setting.shape.items, has_times=True, targets=setting.targets)
     facts = replace(facts, n_events=round(facts.n_events * times))
     specs = tuple(spec.settled() for spec in propose(facts, setting.config))
-    return snapshots.fit(past, now, (*specs, COLD), setting)
+    return snapshots.fit(past, now, (*specs, *CONTENT), setting)
 
 
 def _taught(snapshot: Snapshot, window: splits.Window, setting: Setting) -> Taught:

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from recsys.config import ContentSection
 from recsys.content import Attributes, ContentModel, Encoder, count_tokens, inverse_frequency, ridge, vocabulary
-from recsys.content_source import ContentSource
+from recsys.content_source import ContentSource, DescribedSource
 from recsys.interactions import Events
 from recsys.item_index import ItemIndex
 from recsys.sources import AlsSource
@@ -63,8 +63,8 @@ def describe(catalogue: Catalogue, section: ContentSection) -> Described | None:
 
 def fit(
     als: AlsSource, described: Described, events: Events, now: int, section: ContentSection, seed: int
-) -> tuple[AlsSource, ContentSource]:
-    """ALS with mapped factors of the cold items, and the source that proposes those.
+) -> tuple[AlsSource, DescribedSource, ContentSource]:
+    """ALS with mapped factors of the cold items, what attributes say of all items, and the source of the cold ones.
 
     Args:
         als: fitted on the events.
@@ -84,14 +84,16 @@ def fit(
     cold = np.flatnonzero(described.usable & there & (seen < section.cold_below)).astype(np.int32)
     if len(known) < LEAST_ITEMS:
         unmapped = ContentModel(encoder, np.zeros((encoder.width, als.item_factors.shape[1]), np.float32), 0.0)
-        return als, ContentSource(als, cold[:0], unmapped)
+        return als, DescribedSource(als, np.zeros_like(als.item_factors)), ContentSource(als, cold[:0], unmapped)
     vectors = encoder.weigh(described.counts, described.embedding)
     weight = acted[known] / (acted[known] + TRUSTED)
     factors = als.item_factors[known]
     strength = section.strength or _strength(vectors[known], factors, weight, seed)
     model = ContentModel(encoder, ridge(vectors[known], factors, weight, [strength])[0], strength)
-    als = _mapped(als, cold, model.factors(vectors[cold])) if len(cold) else als
-    return als, ContentSource(als, cold, model)
+    mapped = model.factors(vectors)
+    mapped[~described.usable] = 0
+    als = _mapped(als, cold, mapped[cold]) if len(cold) else als
+    return als, DescribedSource(als, mapped), ContentSource(als, cold, model)
 
 
 def reason(source: ContentSource, shares: tuple[float, float]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys import features, ranker, splits
 from recsys.config import Config
-from recsys.content_source import ContentSource
+from recsys.content_source import ContentSource, DescribedSource
 from recsys.errors import DataError
 from recsys.interactions import Events
 from recsys.metrics import Truth, bootstrap_interval
@@ -39,7 +39,8 @@ WEIGHED_CUTS = 2
 """Newest windows that weigh the sources together."""
 LEAST_CUTS = 2
 """One to learn from, one to judge on."""
-COLD = Spec("content", "content", {})
+CONTENT = (Spec("described", "content", {}), Spec("content", "content", {}))
+"""What is known of items by their attributes: always both, in this order, after all others."""
 NOT_JUDGED: dict[str, float] = {}
 NOBODY: Int32s = np.zeros(0, dtype=np.int32)
 
@@ -140,7 +141,7 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
     facts = Facts.of(job.events, len(dataset.items), job.has_times, job.setting.targets)
     proposed = propose(facts, config)
     if job.setting.described is not None:
-        proposed = (*proposed, COLD)
+        proposed = (*proposed, *CONTENT)
     specs = proposed
     blend, fitted, metrics, shares = None, None, NOT_JUDGED, slots.LEAST_SHARES
     if len(cuts) >= LEAST_CUTS:
@@ -157,7 +158,9 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
         searched = (fitting.indexed(source, snapshot.histories, job.until) for source in snapshot.sources)
         snapshot = replace(snapshot, sources=tuple(searched))
     latest = job.until + int(horizon * SECONDS_PER_DAY) if job.has_times else 0
-    blend = np.tile(np.float32(~snapshot.reserved), (N_MODES, 1)) if blend is None else blend
+    if blend is None:
+        proposing = np.array([not isinstance(source, DescribedSource) for source in snapshot.sources])
+        blend = np.tile(np.float32(proposing & ~snapshot.reserved), (N_MODES, 1))
     if config.content.slot_share:
         shares = (config.content.slot_share, config.content.slot_share)
     kept = tuple(Slots(int(column), shares) for column in np.flatnonzero(snapshot.reserved))
@@ -166,7 +169,7 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
     cold = [source for source in snapshot.sources if isinstance(source, ContentSource)]
     names = snapshot.source_names
     choices = (
-        *map(_reason, specs[: len(specs) - len(cold)]),
+        *map(_reason, (spec for spec in specs if spec not in CONTENT)),
         *(content.reason(source, shares) for source in cold),
         *(f"{spec.name}: left out, as it adds nothing to the others" for spec in proposed if spec.name not in names),
     )
@@ -174,8 +177,9 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
 
 
 def needed(snapshot: Snapshot) -> Bools:
-    """bool[S]: sources that stay without weight: popularity fills slates, content has its own slots and needs ALS."""
-    kinds = (PopularitySource, ContentSource, AlsSource) if snapshot.reserved.any() else (PopularitySource,)
+    """bool[S]: sources that stay without weight: popularity fills slates, content needs ALS."""
+    content = (ContentSource, DescribedSource, AlsSource) if snapshot.reserved.any() else ()
+    kinds = (PopularitySource, *content)
     return np.array([isinstance(source, kinds) for source in snapshot.sources])
 
 
@@ -292,7 +296,7 @@ def choose_specs(job: Job, window: Window, truth: Truth, proposed: tuple[Spec, .
     with steps(f"Tune the sources on {len(asked):,} users"):
         limit = job.config.train.max_history
         questions = tune.questions(window, asked, job.policies, job.setting.shape.users, limit)
-        free = tuple(spec for spec in proposed if spec.kind != COLD.kind)
+        free = tuple(spec for spec in proposed if spec not in CONTENT)
         return *tune.settle(free, window, questions, job.asking(asked.user_num).setting), *proposed[len(free) :]
 
 

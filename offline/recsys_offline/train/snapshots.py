@@ -23,12 +23,14 @@ def fit(events: Events, now: int, specs: tuple[Spec, ...], setting: Setting, *, 
 
 
 def _sources(events: Events, now: int, specs: tuple[Spec, ...], setting: Setting) -> tuple[CandidateSource, ...]:
-    """The fitted sources; content, the last one, gives ALS factors of items that it cannot know."""
-    sources = [fitting.fit(spec, events, now, setting) for spec in specs if spec.kind != "content"]
+    """The fitted sources; content, which the last two are of, gives ALS factors of items that it cannot know."""
+    sources: list[CandidateSource] = [
+        fitting.fit(spec, events, now, setting) for spec in specs if spec.kind != "content"
+    ]
     if len(sources) < len(specs) and setting.described is not None:
         place = next(number for number, source in enumerate(sources) if isinstance(source, AlsSource))
         config, als = setting.config, cast(AlsSource, sources[place])
-        mapped, cold = content.fit(als, setting.described, events, now, config.content, config.train.seed)
+        mapped, described, cold = content.fit(als, setting.described, events, now, config.content, config.train.seed)
         sources[place] = mapped
-        sources.append(cold)
+        sources += [described, cold]
     return tuple(sources)
