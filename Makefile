@@ -38,12 +38,12 @@ clean:
 
 # A stamp stands for a whole installation; it is made last, so that an interrupted one is taken up again.
 .venv/.train: .venv/.made pyproject.toml constraints.txt
-	@echo 'Installing recsys into .venv (once, 630 MB) ...'
+	@echo 'Installing recsys into .venv (once, 840 MB) ...'
 	@$(PIP) --editable '.[train]'
 	@touch $@
 
 .venv/.dev: .venv/.made pyproject.toml constraints.txt
-	@echo 'Installing recsys, linters and test tools into .venv (once, 910 MB) ...'
+	@echo 'Installing recsys, linters and test tools into .venv (once, 1,120 MB) ...'
 	@$(PIP) --editable '.[dev]'
 	@touch $@ .venv/.train
 

@@ -14,6 +14,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve; the exit status: 0 after a drain, 1 when it cannot serve, 2 for wrong use."""
     lean_imports.refuse()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait must not take the processor from the engine
+    for library in ("OMP", "OPENBLAS"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # nor should those that help: the event loop needs it too
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines would stand between those of the log
     import asyncio  # noqa: PLC0415  # all after refuse()
 

@@ -9,12 +9,15 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from recsys import bundle
+from recsys.catalogue import ITEM_ID
 from recsys.errors import BundleError
 from recsys.recommender import Recommender
 from recsys.registry import Registry
+from recsys.rules import NO_RULES, AnyOf, Negated, Rules
 from recsys.types import Query
 from recsys_server.errors import NoBundleError
 
@@ -162,12 +165,15 @@ def _load(path: Path) -> Recommender:
 
 
 def _warm_up(recommender: Recommender) -> None:
-    """Touch what the first requests will need: the popular slate, then each stage for a personal query."""
+    """Touch what the first requests will need: the popular slate, then each stage for a personal query.
+
+    So too with a condition, under which other code searches, for the first request must not wait until it is compiled.
+    """
     popular = Query("", WARM_UP_SLATE, recommender.until)
     slate = recommender.answer([popular], time.perf_counter).slates[0]
     personal = [Query("", WARM_UP_SLATE, recommender.until, (item.item_id,)) for item in slate.items[:8]]
-    if personal:
-        recommender.answer(personal, time.perf_counter)
+    for rules in (NO_RULES, Rules(condition=Negated(AnyOf(ITEM_ID, ())))) if personal else ():
+        recommender.answer([replace(query, rules=rules) for query in personal], time.perf_counter)
 
 
 def _fault(path: Path, code: int, said: list[str]) -> str:

@@ -18,7 +18,7 @@ from recsys.recommender import Identity, Recommender
 from recsys.types import ExcludePolicy
 from recsys_offline.train.run import Trained
 
-LIBRARIES = ("numpy", "scipy", "faiss-cpu", "xgboost-cpu", "implicit")
+LIBRARIES = ("numpy", "scipy", "numba", "faiss-cpu", "xgboost-cpu", "implicit")
 GOLDEN_USERS = 4
 GOLDEN_SIZE = 10
 
