@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys import als_kernels
 from recsys.interactions import Histories
 from recsys.popularity import decay, type_weights
 from recsys.types import Array, EventType, Float32s, Float64s, Int8s, Int64s
@@ -18,6 +19,8 @@ MOST_ITEMS = 500
 """Items of a history that are folded in; older ones would cost time and say little."""
 SHORT = 0.5
 """Items per factor up to which a history is short: the small system is the cheaper one."""
+AT_ONCE = 256
+"""Short histories whose items' factors are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,44 +66,49 @@ def fold_in(item_factors: Float32s, gram: Float32s, item_num: Array, confidence:
     return np.linalg.solve(left, rows.T @ confidence.astype(np.float32)).astype(np.float32)
 
 
-def fold_in_short(item_factors: Float32s, inverse: Float32s, item_num: Array, confidence: Array) -> Float32s:
-    """The same as :func:`fold_in`, by a system of the history's size instead of the factors'.
+def fold_in_short(
+    item_factors: Float32s, inverse: Float32s, indptr: Int64s, item_num: Array, confidence: Float64s
+) -> Float32s:
+    """The same as :func:`fold_in` for q histories, by systems of their sizes instead of the factors'.
 
-    With the rows R of the history and W = diag(confidence - 1), push-through (Woodbury) turns
+    With the rows R of a history and W = diag(confidence - 1), push-through (Woodbury) turns
     (G + R^T W R)^-1 R^T c into G^-1 R^T (I + W R G^-1 R^T)^-1 c.
 
     Args:
         item_factors: float32[n_items, d].
         inverse: float32[d, d], the inverse of the gram matrix.
-        item_num: int[h], as for :func:`fold_in`.
-        confidence: float[h].
+        indptr: int64[q + 1], of the histories' rows.
+        item_num: int[n], each once in a history.
+        confidence: float64[n].
+
+    Returns:
+        float32[q, d]; zeros for an empty history.
     """
-    rows = item_factors[item_num]
-    mapped = rows @ inverse
-    left = (confidence - 1.0)[:, None] * (mapped @ rows.T)  # float64, as confidence is: the system is small
-    left.flat[:: len(left) + 1] += 1.0
-    vector: Float32s = np.linalg.solve(left, confidence).astype(np.float32) @ mapped
-    return vector
+    vectors = np.empty((len(indptr) - 1, item_factors.shape[1]), dtype=np.float32)
+    for first in range(0, len(vectors), AT_ONCE):
+        starts = indptr[first : first + AT_ONCE + 1]
+        own = slice(starts[0], starts[-1])
+        rows = item_factors[item_num[own]]
+        folded = als_kernels.fold_in_short(starts - starts[0], confidence[own], rows, rows @ inverse)
+        vectors[first : first + AT_ONCE] = folded
+    return vectors
 
 
-def preferences(history: Histories, confidence: Confidence, query: int, limit: int) -> tuple[Int64s, Float64s]:
-    """The items that one history says something about, rising, and their confidence: int64[h] and float64[h].
+def preferences(history: Histories, confidence: Confidence, limit: int) -> tuple[Int64s, Int64s, Float64s]:
+    """The items that q histories say something about, and their confidence.
+
+    As in fitting, a refund or a search is no preference.
 
     Args:
         history: of the queries.
         confidence: as in fitting.
-        query: the row.
-        limit: most items; the newest count.
+        limit: most items of each; the newest count.
+
+    Returns:
+        indptr int64[q + 1], items int64[n], rising inside a history, and their confidence float64[n].
     """
-    part = slice(history.indptr[query], history.indptr[query + 1])
-    excess = confidence.excess(history.event_type[part], history.time[part])
-    some = np.flatnonzero(excess > 0)  # as in fitting, a refund or a search is no preference
-    items, newest, place = np.unique(history.item_num[part][some], return_index=True, return_inverse=True)
-    summed: Float64s = 1.0 + np.bincount(place, excess[some], minlength=len(items)).astype(np.float64)
-    if len(items) > limit:
-        kept = np.sort(np.argsort(newest)[:limit])
-        items, summed = items[kept], summed[kept]
-    return items.astype(np.int64), summed
+    excess = confidence.excess(history.event_type, history.time)
+    return als_kernels.preferences(history.indptr, history.item_num, excess, limit)
 
 
 def fold_in_histories(
@@ -119,12 +127,17 @@ def fold_in_histories(
         confidence: as in fitting.
         inverse: float32[d, d], of the gram matrix; where it is kept, short histories take microseconds.
     """
+    indptr, items, summed = preferences(history, confidence, MOST_ITEMS)
+    length = np.diff(indptr)
+    short = length <= (0 if inverse is None else SHORT * len(gram))
+    if inverse is not None and short.all():
+        return fold_in_short(item_factors, inverse, indptr, items, summed)
     vectors = np.zeros((len(history), item_factors.shape[1]), dtype=np.float32)
-    short = 0 if inverse is None else int(SHORT * len(gram))
-    for query in range(len(history)):
-        items, summed = preferences(history, confidence, query, MOST_ITEMS)
-        if inverse is not None and 0 < len(items) <= short:
-            vectors[query] = fold_in_short(item_factors, inverse, items, summed)
-        elif len(items):
-            vectors[query] = fold_in(item_factors, gram, items, summed)
+    for query in np.flatnonzero(~short):
+        own = slice(indptr[query], indptr[query + 1])
+        vectors[query] = fold_in(item_factors, gram, items[own], summed[own])
+    if inverse is not None:
+        kept = np.repeat(short, length)
+        starts = np.concatenate(([0], np.cumsum(length[short])))
+        vectors[short] = fold_in_short(item_factors, inverse, starts, items[kept], summed[kept])
     return vectors

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recsys import fetching, merge_kernels
+from recsys import fetching, merge_kernels, order_kernels
 from recsys.queries import QueryBatch
 from recsys.sources import AlsSource, CandidateSource, Proposal
 from recsys.types import Array, Bools, Float32s, Int32s, Int64s
@@ -51,7 +51,7 @@ class Candidates:
             weights: float32[3, S], for each mode.
             mode: int64[q], of the queries, as :attr:`recsys.queries.QueryBatch.mode` numbers them.
         """
-        return merge_kernels.blended(self.query_num, self.score, self.scale, weights, mode)
+        return merge_kernels.blended(self.query_num, self.score, self.scale, np.ascontiguousarray(weights), mode)
 
     def best(self, blend: Float32s, limit: int, reserved: Bools) -> Int64s:
         """Positions of the ``limit`` best of each query by stage 1's score (float32[n]), and of what has its own slots.
@@ -61,7 +61,7 @@ class Candidates:
             limit: of a query.
             reserved: bool[S], the sources with their own slots: all that they propose is kept.
         """
-        leading = merge_kernels.are_leading(self.query_num, blend, limit)
+        leading = order_kernels.are_leading(self.query_num, blend, limit)
         return np.flatnonzero(leading | self.proposed_by(reserved) if reserved.any() else leading)
 
     def proposed_by(self, sources: Bools) -> Bools:
@@ -75,7 +75,7 @@ class Candidates:
 
 def rank_within(query_num: Array, score: Float32s) -> Int64s:
     """int64[n]: 1-based place of each score among those of its query (which stand together); ties keep their order."""
-    return merge_kernels.places(query_num, score)
+    return order_kernels.places(query_num.astype(np.int32, copy=False), score)
 
 
 def retrieve(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int) -> Candidates:

@@ -35,7 +35,7 @@ def history_parts(als: AlsSource, batch: QueryBatch, query: int, item_num: Array
     """
     # A vector that is stored was made of all that the bundle knows, one that is folded in of the newest items.
     limit = MOST_ITEMS if batch.user_num[query] < 0 else int(np.diff(batch.history.indptr)[query])
-    items, confidence = preferences(batch.history, als.confidence, query, limit)
+    _, items, confidence = preferences(batch.history.rows(np.array([query])), als.confidence, limit)
     rows = als.item_factors[items]
     left = als.gram + rows.T @ (rows * (confidence - 1.0).astype(np.float32)[:, None])
     pulls = np.linalg.solve(left, rows.T * confidence.astype(np.float32))

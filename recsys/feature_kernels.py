@@ -105,10 +105,12 @@ def fill_pairs(
                 at += 1
             if at < end and item_num[at] == item:
                 row, own = values[at, column : column + OF_PAIR], order[start:stop]
-                pair[:] = row
+                for place in range(OF_PAIR):
+                    pair[place] = row[place]
                 age = (now[query] - time[own]) / DAY
                 _pair(pair, age, event_type[own], session_num[own], kind_of, counts, half_life_days)
-                row[:] = pair
+                for place in range(OF_PAIR):
+                    row[place] = pair[place]
             start = stop
 
 

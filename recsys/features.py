@@ -13,6 +13,7 @@ import numpy as np
 from recsys import feature_kernels
 from recsys.candidates import Candidates, rank_within
 from recsys.item_stats import ITEM_COLUMNS, KINDS, ItemStats
+from recsys.kernel import frozen
 from recsys.queries import QueryBatch
 from recsys.types import Bools, EventType, Float32s, Int8s
 
@@ -90,7 +91,7 @@ def matrix(context: Context) -> Float32s:
     items = users + len(USER_COLUMNS) + len(MATCH_COLUMNS)
     values = np.empty((len(context.candidates), items + len(ITEM_COLUMNS)), dtype=np.float32)
     # The statistics are read from memory here, and from the cache below.
-    feature_kernels.fill_items(values, items, context.candidates.item_num, _read_only(context.stats.values))
+    feature_kernels.fill_items(values, items, context.candidates.item_num, frozen(context.stats.values))
     _fill_sources(values, context)
     _fill_pairs(values, pairs, context)
     _fill_users(values, users, context)
@@ -136,7 +137,7 @@ def _fill_pairs(values: Float32s, column: int, context: Context) -> None:
 def _fill_users(values: Float32s, column: int, context: Context) -> None:
     """What kind of user asks, and how the item's price, popularity and lifetime compare with the user's."""
     history, stats = context.batch.history, context.stats
-    known = _read_only(stats.values)
+    known = frozen(stats.values)
     users = feature_kernels.user_rows(
         history.indptr,
         history.item_num,
@@ -158,10 +159,3 @@ def _fill_users(values: Float32s, column: int, context: Context) -> None:
 def _counts(stats: ItemStats) -> Bools:
     """bool[10]: the event types that are purchases; all of them in a shop that sells nothing."""
     return PURCHASES if stats.has_purchases else EVERYTHING
-
-
-def _read_only(array: Float32s) -> Float32s:
-    """The array as if mapped from a bundle, so that kernels need not be compiled for writable ones too."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from recsys import row_kernels
+from recsys import order_kernels
+from recsys.kernel import frozen
 from recsys.queries import QueryBatch
 from recsys.types import Float32s, Int32s, Int64s
 
@@ -64,7 +65,9 @@ def best_of_rows(
 ) -> tuple[Int32s, Float32s]:
     """As :func:`best_allowed`, of rows of different lengths."""
     allowed = EVERY_ITEM if batch.allowed_items is None else batch.allowed_items
-    return row_kernels.best_allowed(*rows, k, least, first, batch.excluded, allowed, slots(batch.n_items))
+    indptr, items, scores = rows
+    own = (indptr, frozen(items), scores)
+    return order_kernels.best_allowed(*own, k, least, first, batch.excluded, allowed, slots(batch.n_items))
 
 
 def fetched(batch: QueryBatch, k: int, fetch: Fetch) -> tuple[Int32s, Float32s]:

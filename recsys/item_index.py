@@ -9,8 +9,9 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from recsys import row_kernels
+from recsys import order_kernels
 from recsys.fetching import best_allowed, fetched
+from recsys.kernel import frozen
 from recsys.queries import QueryBatch
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
@@ -106,7 +107,7 @@ class ItemIndex:
         known = allowed[: len(self.order)]
         count = int(np.count_nonzero(known))
         wanted = count if _are_few(allowed) else min(count, longest)
-        place = row_kernels.first_places(self.order, known, wanted)
+        place = order_kernels.first_places(frozen(self.order), known, wanted)
         depth = int(place[-1]) + 1 if wanted else 0
         return slice(0, depth) if depth <= SPARSE * wanted else place
 

@@ -5,6 +5,10 @@ the next process starts with machine code, and it lets go of the interpreter's l
 
 What is kept is made anew when the kernel's own file changes, and only then: a kernel must take nothing from other
 modules, neither constants nor kernels, but as an argument.
+
+It is compiled once for each combination of the arguments' types, and an array that may be written to has another type
+than one that may not: what comes from a bundle's files at one time, and from training at another, is passed on as
+:func:`frozen`. So there is one variant of each kernel, and no request ever waits for the compiler.
 """
 
 from __future__ import annotations
@@ -13,7 +17,10 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 import numba
+import numpy as np
+from numpy.typing import NDArray
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -23,3 +30,10 @@ def kernel(function: Function) -> Function:
         return cast("Function", numba.njit(cache=True, nogil=True)(function))
     except RuntimeError:  # a read-only installation, and no home
         return cast("Function", numba.njit(nogil=True)(function))
+
+
+def frozen(array: NDArray[Scalar]) -> NDArray[Scalar]:
+    """The array as if mapped from a file, which may not be written to; no copy."""
+    view = array.view()
+    view.setflags(write=False)
+    return view

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.kernel import kernel
-from recsys.types import Array, Bools, Float32s, Int32s, Int64s
+from recsys.types import Float32s, Int32s, Int64s
 
 
 @kernel
@@ -24,7 +24,8 @@ def _sort(items: Int32s, spare: Int32s, n_items: int) -> None:
             byte = item >> shift & 255
             spare[counts[byte]] = item
             counts[byte] += 1
-        items[:] = spare
+        for place in range(len(items)):
+            items[place] = spare[place]
         shift += 8
 
 
@@ -121,53 +122,3 @@ def blended(query: Int32s, score: Float32s, scale: Float32s, weights: Float32s, 
         for source in range(score.shape[1]):
             summed[pair] += score[pair, source] / scale[row, source] * weights[mode[row], source]
     return summed
-
-
-@kernel
-def places(query: Array, score: Float32s) -> Int64s:
-    """int64[n]: the 1-based place of each score among those of its query, which stand together; ties keep their order.
-
-    Args:
-        query: int[n].
-        score: float[n].
-    """
-    place = np.empty(len(query), dtype=np.int64)
-    stop = 0
-    while stop < len(query):
-        start = stop
-        while stop < len(query) and query[stop] == query[start]:
-            stop += 1
-        order = np.argsort(-score[start:stop], kind="mergesort")
-        for rank in range(stop - start):
-            place[start + order[rank]] = rank + 1
-    return place
-
-
-@kernel
-def are_leading(query: Int32s, score: Float32s, limit: int) -> Bools:
-    """bool[n]: whether each score is among the ``limit`` largest of its query; of equal ones the first are.
-
-    Args:
-        query: int32[n]; what is of one query stands together.
-        score: float32[n].
-        limit: of a query, 1 or more.
-    """
-    leading = np.ones(len(query), dtype=np.bool_)
-    stop = 0
-    while stop < len(query):
-        start = stop
-        while stop < len(query) and query[stop] == query[start]:
-            stop += 1
-        count = stop - start
-        if count <= limit:
-            continue
-        bar = np.partition(score[start:stop], count - limit)[count - limit]
-        ties = limit
-        for place in range(start, stop):
-            ties -= score[place] > bar
-        for place in range(start, stop):
-            if score[place] == bar and ties > 0:
-                ties -= 1
-            else:
-                leading[place] = score[place] > bar
-    return leading

@@ -9,10 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.kernel import kernel
-from recsys.types import Bools, Float32s, Int32s, Int64s
+from recsys.types import Array, Float32s, Int32s, Int64s
 
-BLOCK = 64
-"""Scores that are compared at once."""
 AHEAD = 16
 """Rows that are read ahead."""
 LINE = 16
@@ -20,124 +18,17 @@ LINE = 16
 
 
 @kernel
-def _key(score: float, item: int) -> int:
-    """A number that is larger for a larger float32, and of equal ones for the smaller item (below 2**31)."""
-    bits = np.int64(np.float32(score).view(np.int32))
-    if bits < 0:  # of negative floats the larger has the smaller bits; -0.0 is 0.0
-        bits = np.int64(0) if bits == -(2**31) else bits ^ 0x7FFFFFFF
-    return (bits << 32) | (0x7FFFFFFF - np.int64(item))  # type: ignore[return-value]
-
-
-@kernel
-def _score(key: int) -> np.float32:
-    """The score of a key."""
-    bits = key >> 32
-    return np.int32(bits ^ 0x7FFFFFFF if bits < 0 else bits).view(np.float32)
-
-
-@kernel
-def _count(scores: Float32s, bar: np.float32) -> int:
-    """How many scores reach the bar; without a branch, so that many are compared at once."""
-    count = 0
-    for at in range(len(scores)):
-        count += scores[at] >= bar
-    return count
-
-
-@kernel
-def _cut(keys: Int64s, size: int, k: int) -> int:
-    """Leave only the k largest keys, the smallest of them first; returns how many are left."""
-    if size > k:
-        keys[:k] = np.partition(keys[:size], size - k)[size - k :]
-    return min(size, k)
-
-
-@kernel
-def _mark(slots: Int32s, keys: Int64s, offset: int, value: int) -> None:
-    """Set the slots of some items, which are told by keys."""
-    for key in keys:
-        slots[key - offset] = value
-
-
-@kernel
-def best_allowed(
-    indptr: Int64s,
-    items: Int32s,
-    scores: Float32s,
-    k: int,
-    least: float,
-    first: int,
-    excluded: Int64s,
-    allowed: Bools,
-    slots: Int32s,
-) -> tuple[Int32s, Float32s]:
-    """The k best items of each row that may be in the slate, best first; of equal scores the smaller item first.
-
-    Args:
-        indptr: int64[r + 1].
-        items: int32[m], -1 for none; or those of one row, where all rows have the same.
-        scores: float32[m].
-        k: items of each row, 1 or more.
-        least: smaller scores do not count.
-        first: the query of the first row; each row is one query.
-        excluded: sorted keys ``query * n_items + item`` of what a query may not have.
-        allowed: bool[n_items]; of length 0 where every item is.
-        slots: int32[n_items], zeros.
-
-    Returns:
-        int32[r, k], -1 after the last, and float32[r, k], 0 there.
-    """
-    rows, n_items = len(indptr) - 1, len(slots)
-    best = np.full((rows, k), -1, dtype=np.int32)
-    best_score = np.zeros((rows, k), dtype=np.float32)
-    shared = len(items) < len(scores)
-    enough = 4 * k
-    keys = np.empty(enough + BLOCK, dtype=np.int64)  # the best so far, and what came above the k-th of them
-    stop = np.searchsorted(excluded, first * n_items)
-    for row in range(rows):
-        start, offset = stop, (first + row) * n_items
-        while stop < len(excluded) and excluded[stop] < offset + n_items:
-            stop += 1
-        _mark(slots, excluded[start:stop], offset, 1)
-        begin, end, size, bar = indptr[row], indptr[row + 1], 0, np.float32(least)
-        for block in range(begin, end, BLOCK):
-            if _count(scores[block : min(block + BLOCK, end)], bar) == 0:
-                continue
-            for place in range(block, min(block + BLOCK, end)):
-                if not scores[place] >= bar:
-                    continue
-                item = items[place - begin] if shared else items[place]
-                if item >= 0 and slots[item] == 0 and (len(allowed) == 0 or allowed[item]):
-                    keys[size] = _key(scores[place], item)
-                    size += 1
-            if size >= enough:
-                size = _cut(keys, size, k)
-                bar = _score(keys[0])
-        size = _cut(keys, size, k)
-        keys[:size].sort()
-        for rank in range(size):
-            key = keys[size - 1 - rank]
-            best[row, rank], best_score[row, rank] = 0x7FFFFFFF - (key & 0x7FFFFFFF), _score(key)
-        _mark(slots, excluded[start:stop], offset, 0)
-    return best, best_score
-
-
-@kernel
-def first_places(order: Int32s, allowed: Bools, count: int) -> Int64s:
-    """int64[count]: the first places of an order (int32[n]) whose items are allowed (bool[n]); there are as many."""
-    places = np.empty(count, dtype=np.int64)
-    found = place = 0
-    while found < count:
-        if allowed[order[place]]:
-            places[found] = place
-            found += 1
-        place += 1
-    return places
+def _grown(values: Array, size: int) -> Array:
+    """A larger array of the same beginning; a loop, as to assign a slice takes seconds to compile."""
+    grown = np.empty(size, dtype=values.dtype)
+    for place in range(len(values)):
+        grown[place] = values[place]
+    return grown
 
 
 @kernel
 def similar_items(
-    indptr: Int64s, item: Int32s, weight: Float32s, starts: Int32s, neighbours: Int32s, alike: Float32s, slots: Int32s
+    indptr: Int64s, item: Int32s, weight: Float32s, starts: Int64s, neighbours: Int32s, alike: Float32s, slots: Int32s
 ) -> tuple[tuple[Int64s, Int32s, Float32s], np.float32]:
     """The weighted sum of the neighbours of each row's items: the product of two sparse matrices.
 
@@ -145,7 +36,7 @@ def similar_items(
         indptr: int64[r + 1], of the rows.
         item: int32[m].
         weight: float32[m].
-        starts: int[n_items + 1], of the items' neighbours.
+        starts: int64[n_items + 1], of the items' neighbours.
         neighbours: int32[l].
         alike: float32[l], how alike they are.
         slots: int32[n_items], zeros.
@@ -163,9 +54,7 @@ def similar_items(
             most += starts[item[place] + 1] - starts[item[place]]
         most = min(most, len(slots))
         if used + most > len(found):
-            grown, grown_sums = np.empty(2 * (used + most), np.int32), np.empty(2 * (used + most), np.float32)
-            grown[:used], grown_sums[:used] = found[:used], summed[:used]
-            found, summed = grown, grown_sums
+            found, summed = _grown(found, 2 * (used + most)), _grown(summed, 2 * (used + most))
         for place in range(indptr[row], indptr[row + 1]):
             for at in range(starts[item[place]], starts[item[place] + 1], LINE):
                 warm += alike[at] + np.float32(neighbours[at])

@@ -14,6 +14,7 @@ from recsys import fetching, row_kernels
 from recsys.als import Confidence, fold_in_histories
 from recsys.fetching import POSITIVE, Rows, best_allowed, best_of_rows
 from recsys.item_index import ItemIndex
+from recsys.kernel import frozen
 from recsys.popularity import decay, popular_order
 from recsys.queries import QueryBatch
 from recsys.types import Array, Bools, Float32s, Float64s, Int32s, Int64s
@@ -111,7 +112,8 @@ def by_inner_product(batch: QueryBatch, k: int, vectors: Float32s, factors: Floa
 
 def inner_products(vectors: Float32s, factors: Float32s, query: Array, item: Array) -> Float32s:
     """float32[n]: the inner products of some pairs of a vector (int[n]) and an item (int[n])."""
-    products, _ = row_kernels.inner_products(query.astype(np.int32), item.astype(np.int32), vectors, factors)
+    pairs = query.astype(np.int32), item.astype(np.int32)
+    products, _ = row_kernels.inner_products(*pairs, vectors, frozen(factors))
     return products
 
 
@@ -123,21 +125,27 @@ class SimilaritySource:
         neighbours: float32 CSR[n_items, n_items]; row i holds the items most similar to i, without i.
         weights: float64[10], weight of each event type by its number.
         half_life_days: of a history's weight.
+        lists: the neighbours' indptr int64, indices int32 and data, whatever scipy made of them.
     """
 
     neighbours: sp.csr_array
     weights: Float64s
     half_life_days: float
     name: str = "item_similarity"
+    lists: tuple[Int64s, Int32s, Float32s] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        near = self.neighbours
+        parts = zip((near.indptr, near.indices, near.data), (np.int64, np.int32, np.float32), strict=True)
+        object.__setattr__(self, "lists", tuple(frozen(part.astype(dtype, copy=False)) for part, dtype in parts))
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items with the largest sum of similarities to the history."""
         history = batch.history
         age = batch.now[history.row] - history.time
         weight = (self.weights[history.event_type] * decay(age, self.half_life_days)).astype(np.float32)
-        near, slots = self.neighbours, fetching.slots(batch.n_items)
-        lists = (near.indptr, near.indices, near.data)
-        rows, _ = row_kernels.similar_items(history.indptr, history.item_num, weight, *lists, slots)
+        slots = fetching.slots(batch.n_items)
+        rows, _ = row_kernels.similar_items(history.indptr, history.item_num, weight, *self.lists, slots)
         return _of_rows(batch, rows, k)
 
 

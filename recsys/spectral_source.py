@@ -8,6 +8,7 @@ import numpy as np
 
 from recsys import row_kernels
 from recsys.item_index import ItemIndex
+from recsys.kernel import frozen
 from recsys.popularity import decay
 from recsys.queries import QueryBatch
 from recsys.sources import Proposal, by_inner_product
@@ -40,7 +41,7 @@ class SpectralSource:
         weight = self.weights[history.event_type] * decay(age, self.half_life_days)
         weight = weight * self.inverse_degree[history.item_num]
         own = (history.indptr, history.item_num, weight.astype(np.float32))
-        return row_kernels.weighted_rows(*own, self.item_factors)
+        return row_kernels.weighted_rows(*own, frozen(self.item_factors))
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items of largest inner product."""

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 import builders
 import worlds
+from recsys import als
 from recsys.als import Confidence, fold_in, fold_in_histories, fold_in_short, preferences
 from recsys.config import AlsSection
 from recsys.interactions import Histories
@@ -46,9 +47,83 @@ def test_a_short_history_folds_in_as_a_long_one_does(seed, length, alpha, regula
     gram = factors.T @ factors + np.float32(regularization) * np.eye(32, dtype=np.float32)
     inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
     expected = fold_in(factors, gram, items, confidence)
-    got = fold_in_short(factors, inverse, items, confidence)
-    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
+    got = fold_in_short(factors, inverse, np.array([0, length]), items, confidence)
+    np.testing.assert_allclose(got, [expected], rtol=1e-3, atol=1e-4)
     assert got.dtype == np.float32
+
+
+def plain_preferences(history: Histories, confidence: Confidence, query: int, limit: int) -> tuple:
+    """One history's, by sorting and counting."""
+    part = slice(history.indptr[query], history.indptr[query + 1])
+    excess = confidence.excess(history.event_type[part], history.time[part])
+    some = np.flatnonzero(excess > 0)
+    items, newest, place = np.unique(history.item_num[part][some], return_index=True, return_inverse=True)
+    kept = np.sort(np.argsort(newest)[:limit])
+    return items[kept], (1.0 + np.bincount(place, excess[some], minlength=len(items)))[kept]
+
+
+def plain_fold_in_short(item_factors, inverse, item_num, confidence) -> np.ndarray:
+    """One history's, with the system as it is written."""
+    rows = item_factors[item_num]
+    mapped = rows @ inverse
+    left = np.eye(len(rows)) + (confidence - 1.0)[:, None] * (mapped @ rows.T)
+    return np.linalg.solve(left, confidence).astype(np.float32) @ mapped
+
+
+def some_histories(random: np.random.Generator, lengths: list[int], n_items: int) -> Histories:
+    """Of any types and times; items come more than once."""
+    rows = [
+        (user, item, int(random.choice(list(EventType)[1:])), int(random.integers(30 * SECONDS_PER_DAY)))
+        for user, length in enumerate(lengths)
+        for item in random.integers(0, n_items, length).tolist()
+    ]
+    events = builders.events(*sorted(rows, key=lambda row: row[3]))
+    return Histories.of(events, len(lengths), limit=1000)
+
+
+CONFIDENCE = Confidence.of(worlds.WEIGHTS, 3.0, 30.0, until=30 * SECONDS_PER_DAY)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 20, 500]), st.sampled_from([4, 30, 3000]))
+def test_preferences_are_the_sums_over_each_item_of_the_newest(seed, limit, n_items):
+    histories = some_histories(np.random.default_rng(seed), [0, 1, 5, 40, 0], n_items)
+    indptr, items, confidence = preferences(histories, CONFIDENCE, limit)
+    assert (indptr[0], indptr[-1], len(indptr)) == (0, len(items), 6)
+    for query in range(5):
+        own = slice(indptr[query], indptr[query + 1])
+        expected_items, expected = plain_preferences(histories, CONFIDENCE, query, limit)
+        np.testing.assert_array_equal(items[own], expected_items)
+        np.testing.assert_array_equal(confidence[own], expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 100), st.floats(0.5, 50), st.sampled_from([3, 16, 45]))
+def test_many_histories_at_once_fold_in_as_each_alone_does(seed, alpha, regularization, width):
+    random = np.random.default_rng(seed)
+    factors = (random.normal(size=(400, width)) * random.gamma(1, 1, (400, 1))).astype(np.float32)
+    gram = factors.T @ factors + np.float32(regularization) * np.eye(width, dtype=np.float32)
+    inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
+    histories = some_histories(random, [*random.integers(0, 60, 20), 0], 400)  # some of them are long
+    confidence = Confidence.of(worlds.WEIGHTS, alpha, 30.0, until=30 * SECONDS_PER_DAY)
+    got = fold_in_histories(factors, gram, histories, confidence, inverse)
+    for query, vector in enumerate(got):
+        items, own = plain_preferences(histories, confidence, query, 500)
+        short = len(items) <= width / 2
+        matrix, alone = (inverse, plain_fold_in_short) if short else (gram, fold_in)
+        expected = alone(factors, matrix, items, own)
+        assert np.linalg.norm(vector - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
+def test_more_short_histories_than_are_held_at_once_fold_in_all(monkeypatch):
+    random = np.random.default_rng(2)
+    factors = random.normal(size=(50, 16)).astype(np.float32)
+    gram = factors.T @ factors + np.eye(16, dtype=np.float32)
+    histories = some_histories(random, random.integers(0, 8, 11).tolist(), 50)
+    asked = (factors, gram, histories, CONFIDENCE, np.linalg.inv(gram))
+    whole = fold_in_histories(*asked)
+    monkeypatch.setattr(als, "AT_ONCE", 3)
+    np.testing.assert_allclose(fold_in_histories(*asked), whole, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("length", [1, 3, 5, 200])
@@ -74,7 +149,7 @@ def test_of_a_very_long_history_the_newest_500_items_count():
     confidence = Confidence.of(worlds.WEIGHTS, 3.0, 30.0, until=1000)
     gram = factors.T @ factors + np.eye(4, dtype=np.float32)
     whole, newest = (Histories.of(builders.events(*part), 1, limit=1000) for part in (rows, rows[-500:]))
-    assert sorted(preferences(whole, confidence, 0, 500)[0].tolist()) == sorted(order[-500:].tolist())
+    assert preferences(whole, confidence, 500)[1].tolist() == sorted(order[-500:].tolist())
     np.testing.assert_array_equal(
         *(fold_in_histories(factors, gram, histories, confidence) for histories in (whole, newest))
     )

@@ -8,7 +8,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys import fetching, merge_kernels, row_kernels
+from recsys import fetching, merge_kernels, order_kernels, row_kernels
+from recsys.kernel import frozen
 
 SEEDS = st.integers(0, 100_000)
 NO_KEYS, EVERY_ITEM = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
@@ -48,8 +49,8 @@ def test_the_best_of_a_row_are_what_sorting_all_that_is_allowed_gives(seed, k, m
     least = 0.2 if seed % 2 else -np.inf
     slots = np.zeros(n_items, dtype=np.int32)
     flat = items[0] if shared else np.concatenate(items)
-    best, best_score = row_kernels.best_allowed(
-        np.arange(4) * m, flat, score, k, least, first, excluded, allowed, slots
+    best, best_score = order_kernels.best_allowed(
+        np.arange(4) * m, frozen(flat), score, k, least, first, excluded, allowed, slots
     )
     barred = set(excluded.tolist())
     for row, own in enumerate(items):
@@ -75,7 +76,7 @@ def test_similar_items_are_the_product_of_two_sparse_matrices(seed, n_items):
     item = random.integers(0, n_items, indptr[-1]).astype(np.int32)  # an item may come twice
     weight = scores(random, len(item))
     slots = np.zeros(n_items, dtype=np.int32)
-    lists = near.indptr, near.indices, near.data
+    lists = (frozen(near.indptr.astype(np.int64)), frozen(near.indices.astype(np.int32)), frozen(near.data))
     found, _ = row_kernels.similar_items(indptr, item, weight, *lists, slots)
     expected = sp.csr_array((weight, item, indptr), shape=(4, n_items)) @ near
     np.testing.assert_allclose(sparse(found, n_items).toarray(), expected.toarray(), rtol=1e-5, atol=1e-5)
@@ -125,11 +126,11 @@ def test_inner_products_of_pairs_and_weighted_sums_are_those_of_numpy(width, cou
     random = np.random.default_rng(width)
     vectors, factors = (random.normal(size=(n, width)).astype(np.float32) for n in (4, 30))
     query, item = random.integers(0, 4, count).astype(np.int32), random.integers(0, 30, count).astype(np.int32)
-    products, _ = row_kernels.inner_products(query, item, vectors, factors)
+    products, _ = row_kernels.inner_products(query, item, vectors, frozen(factors))
     np.testing.assert_allclose(products, (vectors[query] * factors[item]).sum(axis=1), rtol=1e-5, atol=1e-5)
     assert products.dtype == np.float32
     weight, indptr = scores(random, count), np.array([0, 0, count // 2, count])
-    summed = row_kernels.weighted_rows(indptr, item, weight, factors)
+    summed = row_kernels.weighted_rows(indptr, item, weight, frozen(factors))
     parts = [slice(0, 0), slice(0, count // 2), slice(count // 2, count)]
     expected = [weight[part] @ factors[item[part]] for part in parts]
     np.testing.assert_allclose(summed, expected, rtol=1e-5, atol=1e-5)
@@ -140,7 +141,23 @@ def test_the_first_allowed_places_are_in_order():
     order, allowed = random.permutation(80).astype(np.int32), random.random(80) < 0.4
     expected = np.flatnonzero(allowed[order])
     for count in (0, 1, len(expected)):
-        assert row_kernels.first_places(order, allowed, count).tolist() == expected[:count].tolist()
+        places = order_kernels.first_places(frozen(order), allowed, count)
+        assert places.tolist() == expected[:count].tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS, st.sampled_from([1, 2, 9, 300]))
+def test_places_and_the_leading_are_those_of_a_stable_sort(seed, limit):
+    random = np.random.default_rng(seed)
+    query = np.sort(random.integers(0, 4, random.integers(0, 900))).astype(np.int32)
+    score = scores(random, len(query))
+    place, leading = order_kernels.places(query, score), order_kernels.are_leading(query, score, limit)
+    for one in range(4):
+        own = np.flatnonzero(query == one)
+        expected = np.empty(len(own), dtype=np.int64)
+        expected[np.argsort(-score[own], kind="stable")] = np.arange(1, len(own) + 1)
+        np.testing.assert_array_equal(place[own], expected)
+        np.testing.assert_array_equal(leading[own], expected <= limit)
 
 
 @pytest.mark.parametrize("n_items", [1, 200, 256, 257, 70_000, 17_000_000])

@@ -115,7 +115,8 @@ def _folded(random: np.random.Generator, factors: Float32s, length: int) -> dict
     histories = [np.sort(random.choice(len(factors), length, replace=False)) for _ in range(REQUESTS // 4)]
     confidence = 1 + 5 * random.random(length)
     direct = np.median(list(_timed(lambda items: fold_in(factors, gram, items, confidence), histories)))
-    short = np.median(list(_timed(lambda items: fold_in_short(factors, inverse, items, confidence), histories)))
+    whole = np.array([0, length])
+    short = np.median(list(_timed(lambda items: fold_in_short(factors, inverse, whole, items, confidence), histories)))
     served = short if length <= FACTORS / 2 else direct
     return {"us": round(float(served) * 1e6), "direct_us": round(float(direct) * 1e6)}
 

@@ -1,0 +1,206 @@
+"""Compiled loops that put scores in order: the best of a row, and the place of each among those of its query.
+
+``slots`` is as for :mod:`recsys.row_kernels`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.kernel import kernel
+from recsys.types import Array, Bools, Float32s, Int32s, Int64s
+
+BLOCK = 64
+"""Scores that are compared at once."""
+
+
+@kernel
+def _key(score: float, item: int) -> int:
+    """A number that is larger for a larger float32, and of equal ones for the smaller item (below 2**31)."""
+    bits = np.int64(np.float32(score).view(np.int32))
+    if bits < 0:  # of negative floats the larger has the smaller bits; -0.0 is 0.0
+        bits = np.int64(0) if bits == -(2**31) else bits ^ 0x7FFFFFFF
+    return (bits << 32) | (0x7FFFFFFF - np.int64(item))  # type: ignore[return-value]
+
+
+@kernel
+def _score(key: int) -> np.float32:
+    """The score of a key."""
+    bits = key >> 32
+    return np.int32(bits ^ 0x7FFFFFFF if bits < 0 else bits).view(np.float32)
+
+
+@kernel
+def _count(scores: Float32s, bar: np.float32) -> int:
+    """How many scores reach the bar; without a branch, so that many are compared at once."""
+    count = 0
+    for at in range(len(scores)):
+        count += scores[at] >= bar
+    return count
+
+
+@kernel
+def _to_front(values: Array, k: int) -> int:
+    """Bring the k largest of some numbers to the front, the smallest of them last (Hoare's FIND); returns how many.
+
+    numpy's partition does the same, and takes seconds to compile.
+    """
+    if len(values) <= k:
+        return len(values)
+    low, high = 0, len(values) - 1
+    while low < high:
+        pivot, left, right = values[(low + high) // 2], low, high
+        while left <= right:
+            while values[left] > pivot:
+                left += 1
+            while values[right] < pivot:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left += 1
+                right -= 1
+        if k - 1 <= right:
+            high = right
+        elif k - 1 >= left:
+            low = left
+        else:
+            break
+    return k
+
+
+@kernel
+def _mark(slots: Int32s, keys: Int64s, offset: int, value: int) -> None:
+    """Set the slots of some items, which are told by keys."""
+    for key in keys:
+        slots[key - offset] = value
+
+
+@kernel
+def best_allowed(
+    indptr: Int64s,
+    items: Int32s,
+    scores: Float32s,
+    k: int,
+    least: float,
+    first: int,
+    excluded: Int64s,
+    allowed: Bools,
+    slots: Int32s,
+) -> tuple[Int32s, Float32s]:
+    """The k best items of each row that may be in the slate, best first; of equal scores the smaller item first.
+
+    Args:
+        indptr: int64[r + 1].
+        items: int32[m], -1 for none; or those of one row, where all rows have the same.
+        scores: float32[m].
+        k: items of each row, 1 or more.
+        least: smaller scores do not count.
+        first: the query of the first row; each row is one query.
+        excluded: sorted keys ``query * n_items + item`` of what a query may not have.
+        allowed: bool[n_items]; of length 0 where every item is.
+        slots: int32[n_items], zeros.
+
+    Returns:
+        int32[r, k], -1 after the last, and float32[r, k], 0 there.
+    """
+    rows, n_items = len(indptr) - 1, len(slots)
+    best = np.full((rows, k), -1, dtype=np.int32)
+    best_score = np.zeros((rows, k), dtype=np.float32)
+    shared = len(items) < len(scores)
+    enough = 4 * k
+    keys = np.empty(enough + BLOCK, dtype=np.int64)  # the best so far, and what came above the k-th of them
+    stop = np.searchsorted(excluded, first * n_items)
+    for row in range(rows):
+        start, offset = stop, (first + row) * n_items
+        while stop < len(excluded) and excluded[stop] < offset + n_items:
+            stop += 1
+        _mark(slots, excluded[start:stop], offset, 1)
+        begin, end, size, bar = indptr[row], indptr[row + 1], 0, np.float32(least)
+        for block in range(begin, end, BLOCK):
+            if _count(scores[block : min(block + BLOCK, end)], bar) == 0:
+                continue
+            for place in range(block, min(block + BLOCK, end)):
+                if not scores[place] >= bar:
+                    continue
+                item = items[place - begin] if shared else items[place]
+                if item >= 0 and slots[item] == 0 and (len(allowed) == 0 or allowed[item]):
+                    keys[size] = _key(scores[place], item)
+                    size += 1
+            if size >= enough:
+                size = _to_front(keys[:size], k)
+                bar = _score(keys[size - 1])
+        size = _to_front(keys[:size], k)
+        keys[:size].sort()
+        for rank in range(size):
+            key = keys[size - 1 - rank]
+            best[row, rank], best_score[row, rank] = 0x7FFFFFFF - (key & 0x7FFFFFFF), _score(key)
+        _mark(slots, excluded[start:stop], offset, 0)
+    return best, best_score
+
+
+@kernel
+def first_places(order: Int32s, allowed: Bools, count: int) -> Int64s:
+    """int64[count]: the first places of an order (int32[n]) whose items are allowed (bool[n]); there are as many."""
+    places = np.empty(count, dtype=np.int64)
+    found = place = 0
+    while found < count:
+        if allowed[order[place]]:
+            places[found] = place
+            found += 1
+        place += 1
+    return places
+
+
+@kernel
+def places(query: Int32s, score: Float32s) -> Int64s:
+    """int64[n]: the 1-based place of each score among those of its query, which stand together; ties keep their order.
+
+    Args:
+        query: int32[n].
+        score: float32[n].
+    """
+    place = np.empty(len(query), dtype=np.int64)
+    stop = 0
+    while stop < len(query):
+        start = stop
+        while stop < len(query) and query[stop] == query[start]:
+            stop += 1
+        keys = np.empty(stop - start, dtype=np.int64)
+        for at in range(start, stop):
+            keys[at - start] = _key(score[at], at)
+        keys.sort()
+        for at in range(len(keys)):
+            place[0x7FFFFFFF - (keys[at] & 0x7FFFFFFF)] = len(keys) - at
+    return place
+
+
+@kernel
+def are_leading(query: Int32s, score: Float32s, limit: int) -> Bools:
+    """bool[n]: whether each score is among the ``limit`` largest of its query; of equal ones the first are.
+
+    Args:
+        query: int32[n]; what is of one query stands together.
+        score: float32[n].
+        limit: of a query, 1 or more.
+    """
+    leading = np.ones(len(query), dtype=np.bool_)
+    stop = 0
+    while stop < len(query):
+        start = stop
+        while stop < len(query) and query[stop] == query[start]:
+            stop += 1
+        count = stop - start
+        if count <= limit:
+            continue
+        ordered = score[start:stop].copy()
+        _to_front(ordered, limit)
+        bar = ordered[limit - 1]
+        ties = limit
+        for place in range(start, stop):
+            ties -= score[place] > bar
+        for place in range(start, stop):
+            if score[place] == bar and ties > 0:
+                ties -= 1
+            else:
+                leading[place] = score[place] > bar
+    return leading
