@@ -33,6 +33,7 @@ LOADS = (0.5, 0.8, 1.2, 2.0)
 STEADY = "steady"
 """The promised rate, or 80 % of the capacity where that is less: what events flow beside."""
 EVENTS_RATE = 500
+WORKERS = 2
 UNKNOWN = 0.1
 LOOK_RATE, LOOK_SECONDS = 20, 1.0
 """To see how long an answer is."""
@@ -56,10 +57,11 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Those that take turns: an echo, and servers without a cache, with it, and with a state directory."""
+    """Those that take turns: an echo, and servers without a cache, of two workers, with it, with a state directory."""
 
     echo: Running
     uncached: Running
+    workers: Running
     cached: Running
     stateful: Running
 
@@ -140,6 +142,8 @@ def _round(load: Loader, servers: Servers, rates: dict[str, float], turn: int) -
         "server, closed, known users": _staged(load, uncached, *seed, unknown=0.0),
         f"echo, {RATE}/s": load(echo, "--unchecked", *seed, "--rate", RATE),
         f"server, {RATE}/s": _staged(load, uncached, *seed, *again, "--rate", RATE),
+        f"{WORKERS} workers, {RATE}/s": load(servers.workers, *seed, *again, "--rate", RATE),
+        f"{WORKERS} workers, closed": load(servers.workers, *seed, *again),
         "server, closed": load(uncached, *seed, *again),
         **{
             f"server, {share:.0%} of capacity": load(uncached, *seed, *again, "--rate", rates[f"{share:.0%}"])
@@ -185,11 +189,12 @@ def _servers(options: tuple[str | Path, ...], scratch: Path) -> Iterator[Servers
             return stack.enter_context(running((*options, *more), log, metrics="127.0.0.1:0"))
 
         uncached = start("uncached", "--config", config)
+        workers = start("workers", "--config", config, "--workers", str(WORKERS))
         cached = start("cached")
         stateful = start("stateful", "--config", config, "--state", scratch / "state")
         usual = Loader(Size(1, 1, 1), LOOK_SECONDS)(uncached, "--rate", LOOK_RATE, "--timeout", 1, unknown=0.0)
         echo = stack.enter_context(_echo(round(usual["bytes"])))
-        yield Servers(echo, uncached, cached, stateful)
+        yield Servers(echo, uncached, workers, cached, stateful)
 
 
 @contextmanager
@@ -209,6 +214,8 @@ def _echo(size: int) -> Iterator[Running]:
 
 
 def _pss_anon_mib(pid: int) -> float:
-    """Memory of a process that is in no file, shared pages divided by those who share them."""
+    """Memory that is in no file, shared pages divided by those who share them: of a process, or its largest child."""
     found = _ANON.search(Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"))
-    return round(int(found[1]) / 1024, 1) if found else 0.0
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    own = round(int(found[1]) / 1024, 1) if found else 0.0
+    return max([own, *(_pss_anon_mib(int(child)) for child in children)])

@@ -10,6 +10,8 @@ from typing import Any
 Figures = dict[str, Any]
 
 PROMISED = "server, 1000/s"
+TWO = "2 workers, 1000/s"
+BEYOND = "server, 200% of capacity"
 
 
 def lines(result: Figures) -> list[str]:
@@ -50,7 +52,10 @@ def summary(table: Figures) -> dict[str, str]:
         "CPU of a computed answer / echo": f"{ratio(closed, echo_closed, _cpu)} at full load,"
         f" {ratio(PROMISED, echo, _cpu)} at 1,000/s",
         "capacity / echo": ratio(closed, echo_closed, _whole),
-        "goodput at twice the capacity / capacity": ratio("server, 200% of capacity", "server, closed", _good),
+        "promise": f"p99 at 1,000/s {_median(_p99(one[PROMISED]) for one in rounds):.0f} ms by one process,"
+        f" {_median(_p99(one[TWO]) for one in rounds):.0f} ms by two workers;"
+        f" of what is answered at twice the capacity {_median(_p99(one[BEYOND]) for one in rounds):.0f} ms",
+        "goodput at twice the capacity / capacity": ratio(BEYOND, "server, closed", _good),
         "events at 500/s": f"p99 x {ratio('state, steady and events', 'state, steady', _p99)},"
         f" CPU x {ratio('state, steady and events', 'state, steady', _cpu)}",
         "memory in no file": ", ".join(f"{name} {mib:g} MiB" for name, mib in table["pss_anon_mib"].items()),

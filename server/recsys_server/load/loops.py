@@ -195,7 +195,7 @@ def _close(connections: list[Connection]) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used; 0 for no process.
+    """CPU time that a process and its children have used; 0 for no process.
 
     Raises:
         OSError: it does not run.
@@ -203,4 +203,10 @@ def cpu_seconds(pid: int) -> float:
     if not pid:
         return 0.0
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[_UTIME]) + int(fields[_UTIME + 1])) / os.sysconf("SC_CLK_TCK")
+    own = (int(fields[_UTIME]) + int(fields[_UTIME + 1])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(map(cpu_seconds, children(pid)))
+
+
+def children(pid: int) -> list[int]:
+    """The processes that the first thread of a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
