@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from recsys_offline.bench import crash, live, parity, quality
+from recsys_offline.bench import crash, live, parity, quality, serve_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,3 +18,5 @@ def test_the_tables_are_what_the_benchmarks_wrote():
     assert "\n".join(live.table_lines(figures("live"))) in readme
     words = " ".join(readme.split())
     assert all(line in words for line in (*crash.lines(figures("crash")), *parity.lines(figures("parity"))))
+    served = serve_table.summary(figures("serve")["tables"][0])
+    assert all(f"- {name}: {text}" in words for name, text in served.items())
