@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import worlds
 from recsys.metrics import Truth
 from recsys.types import ExcludePolicy, ServingParameters
-from recsys_offline import dataset
+from recsys_offline import dataset, directory
 from recsys_offline.as_of import as_of
 from recsys_offline.bench import cases, quality
 from recsys_offline.bench.cases import Case
@@ -57,6 +57,16 @@ def test_hidden_items_are_known_from_their_start_on_but_by_no_event(tmp_path):
     assert (then.catalogue.created_time[rows] == cut - 30 * DAY).all()
     assert not np.isin(then.events.item_num, rows).any()
     assert set(case.tasks[0].truth.item_num) == set(case.tasks[0].among)
+
+
+def test_prices_are_those_of_before_the_cut_and_of_later_ones_where_there_are_no_others(tmp_path):
+    cut = START + 10 * DAY
+    sold = [("a", cut - 3, 1.0), ("a", cut - 2, 3.0), ("a", cut - 1, 2.0), ("a", cut, 9.0), ("b", cut, 7.0)]
+    path = write(tmp_path / "shop", [("u", item, "purchase", time) for item, time, _ in sold])
+    events = pq.read_table(path / "events.parquet").append_column("price", pa.array([price for *_, price in sold]))
+    directory.write(path, events, pa.table({"item_id": ["a", "b"], "price": [8.0, 7.0]}))
+    data = cases._priced_before(dataset.read(path), cut)
+    assert data.catalogue.price[data.items.nums(["a", "b"])].tolist() == [2.0, 7.0]
 
 
 def test_a_task_is_asked_with_nothing_but_what_is_known(tmp_path):

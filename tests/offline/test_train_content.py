@@ -222,6 +222,19 @@ def test_the_loaded_source_is_the_one_that_was_saved(tribal):
     assert loaded.model.factors(loaded.model.encoder.encode(described)).any()
 
 
+def test_where_nothing_can_be_judged_what_attributes_say_has_no_say(tmp_path):
+    path = write(tmp_path / "shop", [(f"u{num % 7}", f"i{num % 50}", "purchase", START) for num in range(300)])
+    items = pa.table(
+        {"item_id": [f"i{item}" for item in range(50)], "title": [f"cup {item % 3}" for item in range(50)]}
+    )
+    directory.write(path, pa.parquet.read_table(path / "events.parquet"), items)
+    model = train(path, tmp_path / "registry", als={"factors": 4}, split={"horizon_days": 1.0}).model
+    weight = dict(zip(model.snapshot.source_names, model.blend.T.tolist(), strict=True))
+    assert model.ranker is None
+    assert weight["described"] == weight["content"] == [0, 0, 0]
+    assert weight["als"] == [1, 1, 1]
+
+
 def write_invoices(path, until):
     """Sixty items that forty customers buy; before the end 77777 is only sent back, and 99999 is unheard of."""
     random, sold = np.random.default_rng(6), [f"{num}" for num in range(10_000, 10_060)]
