@@ -7,6 +7,7 @@ c = 1 + alpha r, where r sums the weights of a user's events on an item, halved 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -89,7 +90,10 @@ def fold_in_short(
         starts = indptr[first : first + AT_ONCE + 1]
         own = slice(starts[0], starts[-1])
         rows = item_factors[item_num[own]]
-        folded = als_kernels.fold_in_short(starts - starts[0], confidence[own], rows, rows @ inverse)
+        mapped = np.empty_like(rows)
+        for begin, end in pairwise(starts - starts[0]):  # one product of all would depend on who else is in the batch
+            np.matmul(rows[begin:end], inverse, out=mapped[begin:end])
+        folded = als_kernels.fold_in_short(starts - starts[0], confidence[own], rows, mapped)
         vectors[first : first + AT_ONCE] = folded
     return vectors
 

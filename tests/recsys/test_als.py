@@ -126,6 +126,19 @@ def test_more_short_histories_than_are_held_at_once_fold_in_all(monkeypatch):
     np.testing.assert_allclose(fold_in_histories(*asked), whole, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("width", [16, 64, 128])
+def test_a_vector_is_the_same_to_the_last_bit_whoever_else_is_in_the_batch(width):
+    random = np.random.default_rng(width)
+    factors = random.normal(size=(300, width)).astype(np.float32)
+    gram = factors.T @ factors + 5 * np.eye(width, dtype=np.float32)
+    inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
+    histories = some_histories(random, random.integers(0, 40, 40).tolist(), 300)
+    together = fold_in_histories(factors, gram, histories, CONFIDENCE, inverse)
+    for row, vector in enumerate(together):
+        alone = fold_in_histories(factors, gram, histories.rows(np.array([row])), CONFIDENCE, inverse)
+        np.testing.assert_array_equal(vector, alone[0])
+
+
 @pytest.mark.parametrize("length", [1, 3, 5, 200])
 def test_histories_of_any_length_fold_in_alike_with_the_inverse_and_without(length):
     random = np.random.default_rng(length)
