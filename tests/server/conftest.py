@@ -2,8 +2,13 @@
 
 import asyncio
 import inspect
+from dataclasses import replace
 
 import pytest
+
+import builders
+import worlds
+from recsys.registry import Registry
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -14,3 +19,21 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(test).parameters}
     asyncio.run(test(**arguments))
     return True
+
+
+@pytest.fixture(scope="session")
+def shop():
+    return worlds.world()
+
+
+@pytest.fixture(scope="session")
+def published(shop, tmp_path_factory):
+    """A registry with one bundle that serves, and a second one, without a ranker, that does not yet."""
+    root = tmp_path_factory.mktemp("published")
+    model = worlds.model(shop)
+    ids = [
+        builders.write_bundle(part, Registry(root).versions, until=shop.until).name
+        for part in (replace(model, ranker=None), model)
+    ]
+    Registry(root).promote(ids[1])
+    return root

@@ -4,32 +4,11 @@ import json
 import re
 import shutil
 import time
-from dataclasses import replace
 
 import pytest
 
-import builders
-import worlds
 from recsys.registry import Registry
 from server_process import ANY_PORT, ROOT, run, started
-
-
-@pytest.fixture(scope="session")
-def shop():
-    return worlds.world()
-
-
-@pytest.fixture(scope="session")
-def published(shop, tmp_path_factory):
-    """A registry with one bundle that serves, and a second one, without a ranker, that does not yet."""
-    root = tmp_path_factory.mktemp("published")
-    model = worlds.model(shop)
-    ids = [
-        builders.write_bundle(part, Registry(root).versions, until=shop.until).name
-        for part in (replace(model, ranker=None), model)
-    ]
-    Registry(root).promote(ids[1])
-    return root
 
 
 @pytest.fixture

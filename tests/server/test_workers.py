@@ -9,14 +9,11 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 
-import builders
-import worlds
 from recsys.registry import Registry
 from recsys.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 from recsys.v1 import recommendation_service_pb2 as pb
@@ -24,24 +21,6 @@ from recsys.v1 import recommendation_service_pb2_grpc as pb_grpc
 from server_process import ANY_PORT, run, started
 
 TWO = ("--workers", "2")
-
-
-@pytest.fixture(scope="module")
-def shop():
-    return worlds.world()
-
-
-@pytest.fixture(scope="module")
-def published(shop, tmp_path_factory):
-    """A registry whose live bundle has a ranker, and another one without."""
-    root = tmp_path_factory.mktemp("published")
-    model = worlds.model(shop)
-    ids = [
-        builders.write_bundle(part, Registry(root).versions, until=shop.until).name
-        for part in (replace(model, ranker=None), model)
-    ]
-    Registry(root).promote(ids[1])
-    return root
 
 
 @pytest.fixture(scope="module")
