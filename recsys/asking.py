@@ -14,6 +14,8 @@ from recsys.slate import Asked
 from recsys.types import Bools, EventType, ExcludePolicy, Int32s, Int64s, Query
 from recsys.vocabulary import MAX_ID_BYTES, UNKNOWN, Vocabulary
 
+NOTHING = np.zeros(0, dtype=np.int32)
+
 
 def batch_of(
     queries: Sequence[Query],
@@ -43,14 +45,13 @@ def batch_of(
         history = _at(history, asked_at, now, window[0])
     if any(len(part) for part in seeds):
         history = history.preceded_by(seeds, now, EventType.VIEW_ITEM)
-    fresh = np.diff(history.indptr) > np.diff(stored.indptr)
     policies = [query.parameters.exclude_policy for query in queries]
     further = [
-        np.concatenate([known_items(items, query.exclude_item_ids), seed])
+        np.concatenate([known_items(items, query.exclude_item_ids), seed]) if query.exclude_item_ids else seed
         for query, seed in zip(queries, seeds, strict=True)
     ]
     return QueryBatch(
-        user_num=np.where(fresh, UNKNOWN, user_num).astype(np.int32),
+        user_num=user_num if history is stored else _stale(user_num, history, stored),
         now=now,
         history=history,
         discovery=np.array([policy != ExcludePolicy.NONE for policy in policies]),
@@ -58,6 +59,12 @@ def batch_of(
         excluded=exclusions(history, policies, len(items), further),
         allowed_items=allowed_items,
     )
+
+
+def _stale(user_num: Int32s, history: Histories, stored: Histories) -> Int32s:
+    """The users, without those of whom more is known than is stored."""
+    fresh = np.diff(history.indptr) > np.diff(stored.indptr)
+    return np.where(fresh, UNKNOWN, user_num).astype(np.int32)
 
 
 def _at(history: Histories, asked_at: Int64s, now: Int64s, until: int) -> Histories:
@@ -77,6 +84,8 @@ def asked_of(query: Query, items: Vocabulary) -> Asked:
 
 def known_items(items: Vocabulary, ids: Sequence[str]) -> Int32s:
     """The rows of the known ids, in order, each once."""
+    if not ids:
+        return NOTHING
     # A huge id would make every id of the array as wide.
     nums = dict.fromkeys(items.nums([text for text in ids if len(text) <= MAX_ID_BYTES]).tolist())
     nums.pop(UNKNOWN, None)

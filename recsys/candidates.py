@@ -61,8 +61,7 @@ class Candidates:
             limit: of a query.
             reserved: bool[S], the sources with their own slots: all that they propose is kept.
         """
-        leading = order_kernels.are_leading(self.query_num, blend, limit)
-        return np.flatnonzero(leading | self.proposed_by(reserved) if reserved.any() else leading)
+        return merge_kernels.best(self.query_num, blend, self.rank, limit, reserved)
 
     def proposed_by(self, sources: Bools) -> Bools:
         """bool[n]: whether any of some sources (bool[S]) proposed the item."""
@@ -70,7 +69,9 @@ class Candidates:
 
     def where(self, mask: Bools | Int64s) -> Candidates:
         """Some of the pairs, by mask or by position."""
-        return Candidates(self.query_num[mask], self.item_num[mask], self.score[mask], self.rank[mask], self.scale)
+        places: Int64s = np.flatnonzero(mask) if mask.dtype == bool else mask.astype(np.int64)
+        columns = (self.query_num, self.item_num, self.score, self.rank)
+        return Candidates(*merge_kernels.taken(places, *columns), self.scale)
 
 
 def rank_within(query_num: Array, score: Float32s) -> Int64s:
@@ -93,18 +94,19 @@ def given(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int, keys:
 def merge(proposals: Sequence[Proposal], batch: QueryBatch, keys: Int64s | None = None) -> Candidates:
     """What the proposals for one batch say of some pairs (rising keys); of all proposed ones for None."""
     proposed = np.concatenate([proposal.item_num for proposal in proposals], axis=1)
+    own = np.concatenate([proposal.score for proposal in proposals], axis=1)
     starts = np.cumsum([0, *(proposal.item_num.shape[1] for proposal in proposals)])
     slots = fetching.slots(batch.n_items)
     if keys is None:
-        query_num, item_num = merge_kernels.union(proposed, slots)
+        found = merge_kernels.merged(proposed, own, starts, SCALE_RANK, LEAST_SCALE, slots)
     else:
-        query_num, item_num = (part.astype(np.int32) for part in np.divmod(keys, batch.n_items))
-    rank = merge_kernels.ranks_of(query_num, item_num, proposed, starts, slots)
-    score = np.empty_like(rank)
+        query, item = (part.astype(np.int32) for part in np.divmod(keys, batch.n_items))
+        found = merge_kernels.told(query, item, proposed, own, starts, SCALE_RANK, LEAST_SCALE, slots)
+    query_num, item_num, rank, scale = found
+    score = np.zeros_like(rank)
     for column, proposal in enumerate(proposals):
-        score[:, column] = proposal.score_of(query_num, item_num)
-    own = np.concatenate([proposal.score for proposal in proposals], axis=1)
-    scale = merge_kernels.scales_of(proposed, own, starts, SCALE_RANK, LEAST_SCALE)
+        if proposal.say is not None:
+            proposal.say(query_num, item_num, score, column)
     return Candidates(query_num, item_num, score, rank, scale)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
 from recsys.content import ContentModel
 from recsys.item_index import by_product
 from recsys.queries import QueryBatch
-from recsys.sources import AlsSource, Proposal, inner_products
-from recsys.types import Array, Bools, Float32s, Int32s
+from recsys.sources import AlsSource, Proposal, products
+from recsys.types import Bools, Float32s, Int32s
 
 COLD_CANDIDATES = 30
 """Most cold items that are proposed for a query."""
@@ -33,8 +32,8 @@ class DescribedSource:
     def propose(self, batch: QueryBatch, k: int) -> Proposal:  # noqa: ARG002 - as every source is asked
         """Nothing, and a score of any pair."""
         none = (len(batch), 1)
-        score_of = partial(inner_products, self.als.vectors(batch), self.factors)
-        return Proposal(np.full(none, -1, np.int32), np.zeros(none, np.float32), score_of)
+        say = products(self.als.vectors(batch), self.factors)
+        return Proposal(np.full(none, -1, np.int32), np.zeros(none, np.float32), say)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +66,8 @@ class ContentSource:
         k = min(k, COLD_CANDIDATES)
         if len(self.item_num) == 0:
             shape = (len(batch), k)
-            return Proposal(np.full(shape, -1, np.int32), np.zeros(shape, np.float32), _silent)
+            return Proposal(np.full(shape, -1, np.int32), np.zeros(shape, np.float32), None)
         vectors = self.als.vectors(batch)
         item_num, score = by_product(batch, k, vectors, self.factors, self.item_num)
         item_num[~vectors.any(axis=1)] = -1
-
-        def score_of(query: Array, item: Array) -> Float32s:
-            score = np.zeros(len(item), dtype=np.float32)
-            cold = np.flatnonzero(self.is_cold[item])
-            score[cold] = inner_products(vectors, self.als.item_factors, query[cold], item[cold])
-            return score
-
-        return Proposal(item_num, score, score_of)
-
-
-def _silent(_: Array, item: Array) -> Float32s:
-    """Scores of a source that has nothing to say."""
-    return np.zeros(len(item), dtype=np.float32)
+        return Proposal(item_num, score, products(vectors, self.als.item_factors, self.is_cold))

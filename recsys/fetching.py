@@ -10,7 +10,7 @@ import numpy as np
 from recsys import order_kernels
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
-from recsys.types import Float32s, Int32s, Int64s
+from recsys.types import Bools, Float32s, Int32s, Int64s
 
 MANY_EXCLUDED = 200
 """Queries with more exclusions are searched for apart, so that the others need not fetch as much on top."""
@@ -37,6 +37,20 @@ def slots(n_items: int) -> Int32s:
     return _slots.kept[:n_items]
 
 
+Rows = tuple[Int64s, Int32s, Float32s]
+"""Scores of items by query: indptr int64[q + 1], items int32[m], scores float32[m]."""
+
+
+Permitted = tuple[Int64s, Bools, Int32s]
+"""What may be in which slate: the last arguments of :func:`recsys.order_kernels.best_allowed`."""
+
+
+def permitted(batch: QueryBatch) -> Permitted:
+    """What may be in the slates of a batch."""
+    allowed = EVERY_ITEM if batch.allowed_items is None else batch.allowed_items
+    return batch.excluded, allowed, slots(batch.n_items)
+
+
 def best_allowed(
     batch: QueryBatch, k: int, items: Int32s, score: Float32s, least: float = ANY_SCORE, first: int = 0
 ) -> tuple[Int32s, Float32s]:
@@ -53,21 +67,8 @@ def best_allowed(
         first: the query of the first row.
     """
     indptr = np.arange(len(score) + 1) * score.shape[1]
-    return best_of_rows(batch, k, (indptr, items.ravel(), score.ravel()), least, first)
-
-
-Rows = tuple[Int64s, Int32s, Float32s]
-"""Scores of items by query: indptr int64[q + 1], items int32[m], scores float32[m]."""
-
-
-def best_of_rows(
-    batch: QueryBatch, k: int, rows: Rows, least: float = ANY_SCORE, first: int = 0
-) -> tuple[Int32s, Float32s]:
-    """As :func:`best_allowed`, of rows of different lengths."""
-    allowed = EVERY_ITEM if batch.allowed_items is None else batch.allowed_items
-    indptr, items, scores = rows
-    own = (indptr, frozen(items), scores)
-    return order_kernels.best_allowed(*own, k, least, first, batch.excluded, allowed, slots(batch.n_items))
+    own = (indptr, frozen(items.ravel()), score.ravel())
+    return order_kernels.best_allowed(*own, k, least, first, *permitted(batch))
 
 
 def fetched(batch: QueryBatch, k: int, fetch: Fetch) -> tuple[Int32s, Float32s]:

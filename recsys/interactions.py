@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from recsys import history_kernels
+from recsys.kernel import frozen
 from recsys.types import Array, Bools, EventType, Float32s, Int8s, Int32s, Int64s
 
 NEW_SESSION = -1
@@ -121,12 +123,8 @@ class Histories:
 
     def rows(self, user_num: Array) -> Histories:
         """The histories of these users, in this order; an empty one where user_num is -1."""
-        known = user_num >= 0
-        start = np.where(known, self.indptr[user_num], 0)
-        length = np.where(known, self.indptr[user_num + 1] - start, 0)
-        indptr = np.concatenate(([0], np.cumsum(length))).astype(np.int64)
-        picks = np.arange(indptr[-1]) + np.repeat(start - indptr[:-1], length)
-        return Histories(indptr, *(column[picks] for column in self.columns))
+        users = np.asarray(user_num, dtype=np.int64)
+        return Histories(*history_kernels.rows_of(users, *map(frozen, (self.indptr, *self.columns))))
 
     def where(self, kept: Bools) -> Histories:
         """The entries for which kept (bool[m]) holds; a row may become empty."""

@@ -1,10 +1,10 @@
 """Loops over arrays that are compiled: what numpy can only say with sorting and many passes.
 
 A kernel is a function of arrays and numbers alone. It is compiled at its first call and kept beside the source, so that
-the next process starts with machine code, and it lets go of the interpreter's lock while it runs.
+the next process starts with machine code, and it lets go of the interpreter's lock while it runs, if it is not brief.
 
-What is kept is made anew when the kernel's own file changes, and only then: a kernel must take nothing from other
-modules, neither constants nor kernels, but as an argument.
+A kernel may take constants and kernels from other modules: what is kept is stamped with the contents of all files that
+hold kernels, which are those named ``*_kernels.py``, and made anew when one of them changes.
 
 It is compiled once for each combination of the arguments' types, and an array that may be written to has another type
 than one that may not: what comes from a bundle's files at one time, and from training at another, is passed on as
@@ -13,8 +13,10 @@ than one that may not: what comes from a bundle's files at one time, and from tr
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -24,12 +26,34 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
+def _stamp() -> str:
+    """Of all files that hold kernels."""
+    contents = (path.read_bytes() for path in sorted(Path(__file__).parent.glob("*_kernels.py")))
+    return hashlib.sha256(b"".join(contents)).hexdigest()
+
+
+STAMP = _stamp()
+
+
 def kernel(function: Function) -> Function:
     """The compiled function; where no folder for compiled code can be written, every process compiles it anew."""
+    return _compiled(function, nogil=True)
+
+
+def brief_kernel(function: Function) -> Function:
+    """The same, but it keeps the interpreter's lock: for what takes less time than to get that back."""
+    return _compiled(function, nogil=False)
+
+
+def _compiled(function: Function, *, nogil: bool) -> Function:
     try:
-        return cast("Function", numba.njit(cache=True, nogil=True)(function))
+        compiled: Any = numba.njit(cache=True, nogil=nogil)(function)
     except RuntimeError:  # a read-only installation, and no home
-        return cast("Function", numba.njit(nogil=True)(function))
+        return cast("Function", numba.njit(nogil=nogil)(function))
+    if hasattr(compiled, "_cache"):  # else nothing is compiled, for debugging
+        # numba looks at the function's own file alone, and has no way to be told of others.
+        compiled._cache._cache_file._source_stamp = STAMP  # noqa: SLF001
+    return cast("Function", compiled)
 
 
 def frozen(array: NDArray[Scalar]) -> NDArray[Scalar]:

@@ -23,6 +23,8 @@ def with_live(histories: Histories, live: Sequence[Sequence[LiveEvent]], items: 
         live: n sequences, newest first, none older than the newest entry of its row.
         items: of the bundle.
     """
+    if not any(live):
+        return histories
     entries = [
         (row, one) for row, events in enumerate(live) for one in events if one.event_type != EventType.IMPRESSION
     ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.kernel import kernel
-from recsys.types import Float32s, Int32s, Int64s
+from recsys.kernel import brief_kernel, kernel
+from recsys.order_kernels import are_leading
+from recsys.types import Bools, Float32s, Int32s, Int64s
 
 
 @kernel
@@ -27,6 +28,33 @@ def _sort(items: Int32s, spare: Int32s, n_items: int) -> None:
         for place in range(len(items)):
             items[place] = spare[place]
         shift += 8
+
+
+Merged = tuple[Int32s, Int32s, Float32s, Float32s]
+"""Pairs of query int32[n] and item int32[n], their ranks float32[n, S] and the scales float32[q, S]."""
+
+
+@kernel
+def merged(proposed: Int32s, score: Float32s, starts: Int64s, depth: int, share: float, slots: Int32s) -> Merged:
+    """What is proposed, each item once, as :func:`union` tells, and :func:`ranks_of` and :func:`scales_of` of it."""
+    query, item = union(proposed, slots)
+    return told(query, item, proposed, score, starts, depth, share, slots)
+
+
+@kernel
+def told(
+    query: Int32s,
+    item: Int32s,
+    proposed: Int32s,
+    score: Float32s,
+    starts: Int64s,
+    depth: int,
+    share: float,
+    slots: Int32s,
+) -> Merged:
+    """The same of some pairs."""
+    rank = ranks_of(query, item, proposed, starts, slots)
+    return query, item, rank, scales_of(proposed, score, starts, depth, share)
 
 
 @kernel
@@ -105,7 +133,7 @@ def scales_of(proposed: Int32s, score: Float32s, starts: Int64s, depth: int, sha
     return scale
 
 
-@kernel
+@brief_kernel
 def blended(query: Int32s, score: Float32s, scale: Float32s, weights: Float32s, mode: Int64s) -> Float32s:
     """float32[n]: the weighted sum of the scaled scores of each pair.
 
@@ -122,3 +150,42 @@ def blended(query: Int32s, score: Float32s, scale: Float32s, weights: Float32s, 
         for source in range(score.shape[1]):
             summed[pair] += score[pair, source] / scale[row, source] * weights[mode[row], source]
     return summed
+
+
+@kernel
+def best(query: Int32s, blend: Float32s, rank: Float32s, limit: int, reserved: Bools) -> Int64s:
+    """int64[m], rising: the places of the ``limit`` best of each query, and of all that some sources proposed.
+
+    Args:
+        query: int32[n]; what is of one query stands together.
+        blend: float32[n], stage 1's scores.
+        rank: float32[n, S].
+        limit: of a query, 1 or more.
+        reserved: bool[S], these sources.
+    """
+    kept = are_leading(query, blend, limit)
+    for source in range(len(reserved)):
+        if reserved[source]:
+            for pair in range(len(query)):
+                kept[pair] |= not np.isnan(rank[pair, source])
+    places, found = np.empty(len(query), dtype=np.int64), 0
+    for pair in range(len(query)):
+        places[found] = pair
+        found += kept[pair]
+    return places[:found].copy()
+
+
+@brief_kernel
+def taken(
+    places: Int64s, query: Int32s, item: Int32s, score: Float32s, rank: Float32s
+) -> tuple[Int32s, Int32s, Float32s, Float32s]:
+    """Some rows of the columns int32[n] and int32[n], and of the tables float32[n, S] and float32[n, S]."""
+    count, width = len(places), score.shape[1]
+    queries, items = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int32)
+    scores, ranks = np.empty((count, width), dtype=np.float32), np.empty((count, width), dtype=np.float32)
+    for row in range(count):
+        place = places[row]
+        queries[row], items[row] = query[place], item[place]
+        for column in range(width):
+            scores[row, column], ranks[row, column] = score[place, column], rank[place, column]
+    return queries, items, scores, ranks

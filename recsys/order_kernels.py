@@ -69,7 +69,7 @@ def _to_front(values: Array, k: int) -> int:
 
 
 @kernel
-def _mark(slots: Int32s, keys: Int64s, offset: int, value: int) -> None:
+def mark(slots: Int32s, keys: Int64s, offset: int, value: int) -> None:
     """Set the slots of some items, which are told by keys."""
     for key in keys:
         slots[key - offset] = value
@@ -114,7 +114,7 @@ def best_allowed(
         start, offset = stop, (first + row) * n_items
         while stop < len(excluded) and excluded[stop] < offset + n_items:
             stop += 1
-        _mark(slots, excluded[start:stop], offset, 1)
+        mark(slots, excluded[start:stop], offset, 1)
         begin, end, size, bar = indptr[row], indptr[row + 1], 0, np.float32(least)
         for block in range(begin, end, BLOCK):
             if _count(scores[block : min(block + BLOCK, end)], bar) == 0:
@@ -134,7 +134,7 @@ def best_allowed(
         for rank in range(size):
             key = keys[size - 1 - rank]
             best[row, rank], best_score[row, rank] = 0x7FFFFFFF - (key & 0x7FFFFFFF), _score(key)
-        _mark(slots, excluded[start:stop], offset, 0)
+        mark(slots, excluded[start:stop], offset, 0)
     return best, best_score
 
 

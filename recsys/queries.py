@@ -66,7 +66,7 @@ class QueryBatch:
 
     def most_excluded(self) -> int:
         """The largest number of exclusions of one query."""
-        return int(self.n_excluded.max(initial=0))
+        return int(self.n_excluded.max(initial=0)) if len(self.excluded) else 0
 
     def rows(self, query_num: Array) -> QueryBatch:
         """Some of the queries (int[m], rising), as a batch of their own."""
@@ -103,6 +103,8 @@ def exclusions(
         n_items: size of the catalogue.
         further: items that each query itself excludes.
     """
+    if all(policy is ExcludePolicy.NONE for policy in policies) and not any(len(items) for items in further or []):
+        return np.zeros(0, dtype=np.int64)
     purchased = np.array([policy == ExcludePolicy.PURCHASED for policy in policies], dtype=bool)
     seen = np.array([policy == ExcludePolicy.SEEN for policy in policies], dtype=bool)
     row = history.row

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.kernel import kernel
-from recsys.types import Array, Float32s, Int32s, Int64s
+from recsys.history_kernels import decayed
+from recsys.kernel import brief_kernel, kernel
+from recsys.types import Array, Bools, Float32s, Float64s, Int8s, Int32s, Int64s
 
 AHEAD = 16
 """Rows that are read ahead."""
@@ -125,81 +126,131 @@ def visited_items(
     return found_indptr, found[:used].copy(), summed[:used].copy()
 
 
-@kernel
-def scores_of(indptr: Int64s, items: Int32s, scores: Float32s, query: Int32s, item: Int32s, slots: Int32s) -> Float32s:
-    """float32[n]: the scores of some pairs, 0 where a row does not have the item.
+@brief_kernel
+def fill_scores(
+    indptr: Int64s,
+    items: Int32s,
+    scores: Float32s,
+    slots: Int32s,
+    query: Int32s,
+    item: Int32s,
+    score: Float32s,
+    column: int,
+) -> None:
+    """The scores of some pairs, 0 where a row does not have the item.
 
     Args:
         indptr: int64[r + 1].
         items: int32[m], each once in a row.
         scores: float32[m].
+        slots: int32[n_items], zeros.
         query: int32[n], the row of each pair, rising.
         item: int32[n].
-        slots: int32[n_items], zeros.
+        score: float32[n, S]; one column is written.
+        column: which.
     """
-    found = np.zeros(len(query), dtype=np.float32)
     stop = 0
     while stop < len(query):
-        start, row = stop, query[stop]
+        row = query[stop]
         for place in range(indptr[row], indptr[row + 1]):
             slots[items[place]] = place - indptr[row] + 1
         while stop < len(query) and query[stop] == row:
             slot = slots[item[stop]]
-            if slot:
-                found[stop] = scores[indptr[row] + slot - 1]
+            score[stop, column] = scores[indptr[row] + slot - 1] if slot else np.float32(0)
             stop += 1
         for place in range(indptr[row], indptr[row + 1]):
             slots[items[place]] = 0
-        if start == stop:
-            break
-    return found
+
+
+@brief_kernel
+def fill_shared(shared: Float32s, query: Int32s, item: Int32s, score: Float32s, column: int) -> None:
+    """Scores that are the same for all: float32[n_items]; the other arguments as for :func:`fill_scores`."""
+    for pair in range(len(query)):
+        score[pair, column] = shared[item[pair]]
 
 
 @kernel
-def weighted_rows(indptr: Int64s, item: Int32s, weight: Float32s, factors: Float32s) -> Float32s:
-    """float32[r, d]: the weighted sum of the factors (float32[n_items, d]) of each row's items."""
+def weighted_rows(
+    indptr: Int64s,
+    item: Int32s,
+    event_type: Int8s,
+    time: Int64s,
+    now: Int64s,
+    weights: Float64s,
+    half_life_days: float,
+    share: Float32s,
+    factors: Float32s,
+) -> Float32s:
+    """float32[r, d]: the weighted sum of the factors of each history's items.
+
+    Args:
+        indptr: int64[r + 1].
+        item: int32[m].
+        event_type: int8[m]; this and the next as for :func:`recsys.history_kernels.decayed`.
+        time: int64[m].
+        now: int64[r].
+        weights: float64[10].
+        half_life_days: of a weight.
+        share: float32[n_items], by which the weight of an item's entries is multiplied.
+        factors: float32[n_items, d].
+    """
+    weight = decayed(indptr, event_type, time, now, weights, half_life_days)
     summed = np.zeros((len(indptr) - 1, factors.shape[1]), dtype=np.float32)
     for row in range(len(indptr) - 1):
         for place in range(indptr[row], indptr[row + 1]):
+            own = np.float32(weight[place] * share[item[place]])
             for column in range(factors.shape[1]):
-                summed[row, column] += weight[place] * factors[item[place], column]
+                summed[row, column] += own * factors[item[place], column]
     return summed
 
 
 @kernel
-def inner_products(query: Int32s, item: Int32s, vectors: Float32s, factors: Float32s) -> tuple[Float32s, np.float32]:
-    """float32[n]: of a query's vector and an item's factors, for each pair.
+def fill_products(
+    vectors: Float32s, factors: Float32s, known: Bools, query: Int32s, item: Int32s, score: Float32s, column: int
+) -> np.float32:
+    """The inner products of a query's vector and an item's factors, for each pair; 0 for items that are not known.
 
     Args:
-        query: int32[n].
-        item: int32[n].
         vectors: float32[q, d].
         factors: float32[n_items, d].
+        known: bool[n_items]; of length 0 where every item is.
+        query: int32[n].
+        item: int32[n].
+        score: float32[n, S]; one column is written.
+        column: which.
 
-    The second value means nothing: it is there so that the reads that it sums up are not left out. They bring several
-    rows, which lie anywhere in memory, to the processor at once, where a product alone would wait for each.
+    The value means nothing: it is there so that the reads that it sums up are not left out. They bring several rows,
+    which lie anywhere in memory, to the processor at once, where a product alone would wait for each.
     """
-    products, warm = np.empty(len(query), dtype=np.float32), np.float32(0)
-    width = factors.shape[1]
-    whole = width - width % 8
+    warm = np.float32(0)
     for first in range(0, len(query), AHEAD):
         end = min(first + AHEAD, len(query))
         for pair in range(first, end):
-            for at in range(0, width, LINE):
-                warm += factors[item[pair], at]
+            if len(known) == 0 or known[item[pair]]:
+                for at in range(0, factors.shape[1], LINE):
+                    warm += factors[item[pair], at]
         for pair in range(first, end):
-            one, other = vectors[query[pair]], factors[item[pair]]
-            a = b = c = d = e = f = g = h = np.float32(0)  # eight sums, which the processor adds at once
-            for at in range(0, whole, 8):
-                a += one[at] * other[at]
-                b += one[at + 1] * other[at + 1]
-                c += one[at + 2] * other[at + 2]
-                d += one[at + 3] * other[at + 3]
-                e += one[at + 4] * other[at + 4]
-                f += one[at + 5] * other[at + 5]
-                g += one[at + 6] * other[at + 6]
-                h += one[at + 7] * other[at + 7]
-            for at in range(whole, width):
-                a += one[at] * other[at]
-            products[pair] = ((a + e) + (b + f)) + ((c + g) + (d + h))
-    return products, warm
+            if len(known) == 0 or known[item[pair]]:
+                score[pair, column] = inner_product(vectors[query[pair]], factors[item[pair]])
+            else:
+                score[pair, column] = np.float32(0)
+    return warm
+
+
+@kernel
+def inner_product(one: Float32s, other: Float32s) -> np.float32:
+    """The inner product of float32[d] and float32[d], in eight sums, which a processor adds at once."""
+    whole = len(one) - len(one) % 8
+    a = b = c = d = e = f = g = h = np.float32(0)
+    for at in range(0, whole, 8):
+        a += one[at] * other[at]
+        b += one[at + 1] * other[at + 1]
+        c += one[at + 2] * other[at + 2]
+        d += one[at + 3] * other[at + 3]
+        e += one[at + 4] * other[at + 4]
+        f += one[at + 5] * other[at + 5]
+        g += one[at + 6] * other[at + 6]
+        h += one[at + 7] * other[at + 7]
+    for at in range(whole, len(one)):
+        a += one[at] * other[at]
+    return ((a + e) + (b + f)) + ((c + g) + (d + h))

@@ -8,8 +8,8 @@ import numpy as np
 
 from recsys.fetching import POSITIVE, best_allowed
 from recsys.queries import LIVE, QueryBatch
-from recsys.sources import AlsSource, CandidateSource, Proposal, SimilaritySource, inner_products
-from recsys.types import Array, Float32s
+from recsys.sources import AlsSource, CandidateSource, Proposal, SimilaritySource, products
+from recsys.types import Float32s, Int32s
 
 LEAST_WEIGHT = 0.01
 """So that items of which only one source knows anything still stand in the order of that source."""
@@ -39,12 +39,13 @@ class LikenessSource:
         every_item = np.arange(len(self.length), dtype=np.int32)
         # At a right angle or more, two items have nothing in common.
         item_num, score = best_allowed(batch, k, every_item, (vectors @ self.item_factors.T) / self.length, POSITIVE)
+        product = products(vectors, self.item_factors)
 
-        def score_of(query: Array, item: Array) -> Float32s:
-            cosine: Float32s = inner_products(vectors, self.item_factors, query, item) / self.length[item]
-            return cosine
+        def say(query: Int32s, item: Int32s, score: Float32s, column: int) -> None:
+            product(query, item, score, column)
+            score[:, column] /= self.length[item]
 
-        return Proposal(item_num, score, score_of)
+        return Proposal(item_num, score, say)
 
     def _directions(self, batch: QueryBatch) -> Float32s:
         """float32[q, d]: of length 1, or 0 where nothing is known of the history's items."""

@@ -10,14 +10,17 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse as sp
 
-from recsys import fetching, row_kernels
+from recsys import proposal_kernels, row_kernels
 from recsys.als import Confidence, fold_in_histories
-from recsys.fetching import POSITIVE, Rows, best_allowed, best_of_rows
+from recsys.fetching import EVERY_ITEM, POSITIVE, Rows, permitted, slots
 from recsys.item_index import ItemIndex
 from recsys.kernel import frozen
-from recsys.popularity import decay, popular_order
+from recsys.popularity import popular_order
 from recsys.queries import QueryBatch
 from recsys.types import Array, Bools, Float32s, Float64s, Int32s, Int64s
+
+Say = Callable[[Int32s, Int32s, Float32s, int], object]
+"""Writes a source's scores of some pairs, query int32[n] and item int32[n], to a column of float32[n, S]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,19 @@ class Proposal:
     Attributes:
         item_num: int32[q, k], best first; -1 after the last.
         score: float32[q, k].
-        score_of: the source's score of any pairs, (query int[n], item int[n]) to float32[n]; 0 where it has nothing to
-            say.
+        say: the source's scores of any pairs, whose queries rise; 0 where it has nothing to say. None: nowhere.
     """
 
     item_num: Int32s
     score: Float32s
-    score_of: Callable[[Array, Array], Float32s]
+    say: Say | None
+
+    def score_of(self, query: Array, item: Array) -> Float32s:
+        """float32[n]: what the source says of some pairs, query int[n], rising, and item int[n]."""
+        score = np.zeros((len(query), 1), dtype=np.float32)
+        if self.say is not None:
+            self.say(query.astype(np.int32), item.astype(np.int32), score, 0)
+        return score[:, 0]
 
 
 class CandidateSource(Protocol):
@@ -107,14 +116,15 @@ def by_inner_product(batch: QueryBatch, k: int, vectors: Float32s, factors: Floa
     """
     item_num, score = index.best(batch, vectors, k)
     item_num[~vectors.any(axis=1)] = -1
-    return Proposal(item_num, score, partial(inner_products, vectors, factors))
+    return Proposal(item_num, score, products(vectors, factors))
 
 
-def inner_products(vectors: Float32s, factors: Float32s, query: Array, item: Array) -> Float32s:
-    """float32[n]: the inner products of some pairs of a vector (int[n]) and an item (int[n])."""
-    pairs = query.astype(np.int32), item.astype(np.int32)
-    products, _ = row_kernels.inner_products(*pairs, vectors, frozen(factors))
-    return products
+def products(vectors: Float32s, factors: Float32s, known: Bools = EVERY_ITEM) -> Say:
+    """The inner products of vectors float32[q, d] and factors float32[n_items, d]; 0 for items not known bool[n_items].
+
+    No mask: every item is known.
+    """
+    return partial(row_kernels.fill_products, vectors, frozen(factors), known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +152,10 @@ class SimilaritySource:
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items with the largest sum of similarities to the history."""
         history = batch.history
-        age = batch.now[history.row] - history.time
-        weight = (self.weights[history.event_type] * decay(age, self.half_life_days)).astype(np.float32)
-        slots = fetching.slots(batch.n_items)
-        rows, _ = row_kernels.similar_items(history.indptr, history.item_num, weight, *self.lists, slots)
-        return _of_rows(batch, rows, k)
+        own = (history.indptr, history.item_num, history.event_type, history.time, batch.now)
+        how = (self.weights, self.half_life_days, *self.lists)
+        proposed, _ = proposal_kernels.similar(*own, *how, k, POSITIVE, *permitted(batch))
+        return _of_rows(batch, *proposed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +174,9 @@ class RepeatsSource:
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items that the user came back to most, lately."""
         history = batch.history
-        weight = decay(batch.now[history.row] - history.time, self.half_life_days)
-        counted = np.where(self.types[history.event_type], weight, -1).astype(np.float32)
-        own = (history.indptr, history.item_num, history.session_num, counted)
-        return _of_rows(batch, row_kernels.visited_items(*own, fetching.slots(batch.n_items)), k)
+        own = (history.indptr, history.item_num, history.event_type, history.time, history.session_num, batch.now)
+        how = (self.types, self.half_life_days, k, POSITIVE)
+        return _of_rows(batch, *proposal_kernels.visited(*own, *how, *permitted(batch)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +200,9 @@ class PopularitySource:
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k most popular items."""
         items = self.most_popular(k + batch.most_excluded(), batch.allowed_items)
-        everyone = np.tile(self.popularity[items], (len(batch), 1))
-        item_num, score = best_allowed(batch, k, items, everyone)
-        return Proposal(item_num, score, lambda _, item: self.popularity[item])
+        own = (items, frozen(self.popularity), len(batch), k, batch.excluded, slots(batch.n_items))
+        item_num, score = proposal_kernels.popular(*own)
+        return Proposal(item_num, score, partial(row_kernels.fill_shared, frozen(self.popularity)))
 
     def most_popular(self, count: int, allowed: Bools | None) -> Int32s:
         """int32[count]: the most popular of the items that are allowed (bool[n_items]); fewer where these are."""
@@ -208,15 +216,9 @@ class PopularitySource:
         return found[:count].astype(np.int32)
 
 
-def _of_rows(batch: QueryBatch, rows: Rows, k: int) -> Proposal:
-    """The k best allowed items of what a source says of each query."""
-    item_num, score = best_of_rows(batch, k, rows, POSITIVE)
-
-    def score_of(query: Array, item: Array) -> Float32s:
-        pairs = query.astype(np.int32), item.astype(np.int32)
-        return row_kernels.scores_of(*rows, *pairs, fetching.slots(batch.n_items))
-
-    return Proposal(item_num, score, score_of)
+def _of_rows(batch: QueryBatch, rows: Rows, item_num: Int32s, score: Float32s) -> Proposal:
+    """What a source says of each query, and the best of it."""
+    return Proposal(item_num, score, partial(row_kernels.fill_scores, *rows, slots(batch.n_items)))
 
 
 def source_names(sources: tuple[CandidateSource, ...]) -> tuple[str, ...]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from recsys import row_kernels
 from recsys.item_index import ItemIndex
 from recsys.kernel import frozen
-from recsys.popularity import decay
 from recsys.queries import QueryBatch
 from recsys.sources import Proposal, by_inner_product
 from recsys.types import Float32s, Float64s
@@ -37,11 +34,9 @@ class SpectralSource:
     def vectors(self, batch: QueryBatch) -> Float32s:
         """float32[q, d]: the weighted sum of the histories' items."""
         history = batch.history
-        age = batch.now[history.row] - history.time
-        weight = self.weights[history.event_type] * decay(age, self.half_life_days)
-        weight = weight * self.inverse_degree[history.item_num]
-        own = (history.indptr, history.item_num, weight.astype(np.float32))
-        return row_kernels.weighted_rows(*own, frozen(self.item_factors))
+        own = (history.indptr, history.item_num, history.event_type, history.time, batch.now)
+        how = (self.weights, self.half_life_days, frozen(self.inverse_degree), frozen(self.item_factors))
+        return row_kernels.weighted_rows(*own, *how)
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items of largest inner product."""

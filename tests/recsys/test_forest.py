@@ -8,7 +8,8 @@ import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.forest import BLOCK, Forest
+from recsys.forest import Forest
+from recsys.forest_kernels import BLOCK
 
 
 def fitted(

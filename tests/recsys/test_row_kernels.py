@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from recsys import fetching, merge_kernels, order_kernels, row_kernels
 from recsys.kernel import frozen
+from recsys.types import SECONDS_PER_DAY as DAY
 
 SEEDS = st.integers(0, 100_000)
 NO_KEYS, EVERY_ITEM = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
@@ -115,8 +116,10 @@ def test_scores_of_pairs_are_found_in_their_rows(seed):
     pairs = np.flatnonzero(random.random(4 * 50) < 0.4)
     query, item = (part.astype(np.int32) for part in np.divmod(pairs, 50))
     slots = np.zeros(50, dtype=np.int32)
-    found = row_kernels.scores_of(*own, query, item, slots)
-    assert found.tolist() == sparse(own, 50).toarray()[query, item].tolist()
+    found = np.full((len(query), 2), 7, dtype=np.float32)
+    row_kernels.fill_scores(*own, slots, query, item, found, 1)
+    assert found[:, 1].tolist() == sparse(own, 50).toarray()[query, item].tolist()
+    assert (found[:, 0] == 7).all()
     assert not slots.any()
 
 
@@ -126,13 +129,27 @@ def test_inner_products_of_pairs_and_weighted_sums_are_those_of_numpy(width, cou
     random = np.random.default_rng(width)
     vectors, factors = (random.normal(size=(n, width)).astype(np.float32) for n in (4, 30))
     query, item = random.integers(0, 4, count).astype(np.int32), random.integers(0, 30, count).astype(np.int32)
-    products, _ = row_kernels.inner_products(query, item, vectors, frozen(factors))
-    np.testing.assert_allclose(products, (vectors[query] * factors[item]).sum(axis=1), rtol=1e-5, atol=1e-5)
-    assert products.dtype == np.float32
-    weight, indptr = scores(random, count), np.array([0, 0, count // 2, count])
-    summed = row_kernels.weighted_rows(indptr, item, weight, frozen(factors))
-    parts = [slice(0, 0), slice(0, count // 2), slice(count // 2, count)]
-    expected = [weight[part] @ factors[item[part]] for part in parts]
+    every_item, known = np.zeros(0, dtype=bool), random.random(30) < 0.5
+    score = np.full((count, 2), 7, dtype=np.float32)
+    row_kernels.fill_products(vectors, frozen(factors), every_item, query, item, score, 0)
+    row_kernels.fill_products(vectors, frozen(factors), known, query, item, score, 1)
+    products = (vectors[query] * factors[item]).sum(axis=1)
+    np.testing.assert_allclose(score[:, 0], products, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(score[:, 1], np.where(known[item], products, 0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [1, 8, 45])
+def test_weighted_sums_of_factors_are_those_of_numpy(width):
+    random = np.random.default_rng(width)
+    factors, indptr = random.normal(size=(30, width)).astype(np.float32), np.array([0, 0, 5, 17])
+    item, event_type = random.integers(0, 30, 17).astype(np.int32), random.integers(0, 10, 17).astype(np.int8)
+    time, now = random.integers(0, 9 * DAY, 17), np.array([9, 5, 3]) * DAY
+    weights, share = np.arange(10.0) - 1.0, scores(random, 30)
+    own = (indptr, item, event_type, time, now, weights, 4.0)
+    summed = row_kernels.weighted_rows(*own, frozen(share), frozen(factors))
+    age = np.maximum(now[[*[1] * 5, *[2] * 12]] - time, 0) / DAY
+    weight = weights[event_type] * 0.5 ** (age / 4.0) * share[item]
+    expected = [weight[part] @ factors[item[part]] for part in (slice(0, 0), slice(0, 5), slice(5, 17))]
     np.testing.assert_allclose(summed, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -1,0 +1,76 @@
+"""The compiled loops over the histories of a batch of queries."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.kernel import kernel
+from recsys.types import SECONDS_PER_DAY, Float32s, Float64s, Int8s, Int32s, Int64s
+
+
+@kernel
+def rows_of(
+    users: Int64s,
+    indptr: Int64s,
+    item_num: Int32s,
+    event_type: Int8s,
+    time: Int64s,
+    price: Float32s,
+    session_num: Int32s,
+) -> tuple[Int64s, Int32s, Int8s, Int64s, Float32s, Int32s]:
+    """The histories of some users, in their order: indptr int64[q + 1] and the columns.
+
+    Args:
+        users: int64[q], -1 for an empty history.
+        indptr: int64[n + 1], of the users' rows.
+        item_num: int32[m].
+        event_type: int8[m].
+        time: int64[m].
+        price: float32[m].
+        session_num: int32[m].
+    """
+    starts = np.zeros(len(users) + 1, dtype=np.int64)
+    for row in range(len(users)):
+        user = users[row]
+        starts[row + 1] = starts[row] + (indptr[user + 1] - indptr[user] if user >= 0 else 0)
+    found = starts[-1]
+    items, types = np.empty(found, dtype=np.int32), np.empty(found, dtype=np.int8)
+    times, prices = np.empty(found, dtype=np.int64), np.empty(found, dtype=np.float32)
+    sessions = np.empty(found, dtype=np.int32)
+    for row in range(len(users)):
+        begin, end = starts[row], starts[row + 1]
+        shift = indptr[users[row]] - begin if end > begin else 0
+        for at in range(begin, end):  # column by column, as each lies somewhere else in memory
+            items[at] = item_num[shift + at]
+        for at in range(begin, end):
+            types[at] = event_type[shift + at]
+        for at in range(begin, end):
+            times[at] = time[shift + at]
+        for at in range(begin, end):
+            prices[at] = price[shift + at]
+        for at in range(begin, end):
+            sessions[at] = session_num[shift + at]
+    return starts, items, types, times, prices, sessions
+
+
+@kernel
+def decayed(
+    indptr: Int64s, event_type: Int8s, time: Int64s, now: Int64s, weights: Float64s, half_life_days: float
+) -> Float64s:
+    """float64[m]: the weight of each entry by its type, halved by age; ages below 0 count as 0.
+
+    Args:
+        indptr: int64[q + 1].
+        event_type: int8[m].
+        time: int64[m], unix seconds.
+        now: int64[q], unix seconds.
+        weights: float64[10], by type.
+        half_life_days: of a weight.
+    """
+    weight = np.zeros(len(time), dtype=np.float64)
+    for row in range(len(now)):
+        for at in range(indptr[row], indptr[row + 1]):
+            if weights[event_type[at]] != 0:
+                age = max(now[row] - time[at], 0) / SECONDS_PER_DAY
+                weight[at] = weights[event_type[at]] * np.exp2(age / -half_life_days)
+    return weight
