@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recsys.shared_numbers import SharedNumbers
 from recsys.sqlite_files import StateFile, explained, transaction
 
 FILE = "catalogue.db"
+MARK = "catalogue.mark"
 TITLE = "title"
 EMBEDDING = "embedding"
 _SCHEMA = """
@@ -56,10 +58,18 @@ class CatalogueLog(StateFile):
         StateError: it cannot be used; so say all methods.
     """
 
-    __slots__ = ()
+    __slots__ = ("_mark",)
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory / FILE, _SCHEMA, _VERSION, durable=True)
+        self._mark = SharedNumbers(directory / MARK, 1)
+        with transaction(self._connection, self._path) as connection:  # so that nobody else marks
+            (self._mark[0],) = connection.execute(_LAST).fetchone()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        super().close()
+        self._mark.close()
 
     def write(self, changes: Sequence[ItemChange]) -> int:
         """Store changes, all or none, in their order; the number of them all is returned: their version.
@@ -72,15 +82,15 @@ class CatalogueLog(StateFile):
                 row = connection.execute(_FACTS, (change.item_id,)).fetchone()
                 facts = {**(json.loads(row[0]) if row else {}), **change.facts}
                 connection.execute(_WRITE, (change.item_id, version, json.dumps(facts), change.deleted))
+            self._mark[0] = version
         return version
 
-    def version(self) -> int:
-        """The number of the last call of :meth:`write` by anybody, counted from 1; 0: there was none."""
-        version: int = self._fetch(_LAST)[0][0]
-        return version
+    def may_have_changed(self, version: int) -> bool:
+        """Whether there may have been a call of :meth:`write` since a version; that costs no look into the file."""
+        return self._mark[0] != version
 
     def since(self, version: int) -> tuple[list[ItemChange], int]:
-        """All that is known of the items that changed after a version, and the version that it leads to."""
+        """All that is known of the items that changed after a version (0: ever), and the version that it leads to."""
         with explained(self._path):
             self._connection.execute("BEGIN")  # both queries see one state of the file
             try:

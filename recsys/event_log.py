@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from recsys.event_marks import EventMarks
 from recsys.sqlite_files import StateFile, shrink, transaction
 from recsys.types import EventType, LiveEvent
 
@@ -35,10 +37,17 @@ event_id, user_id, item_id, event_type, event_time, quantity, price, session_id,
 _APPEND = f"""
 INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING
 """  # noqa: S608 - all of it stands here
-_OF_USER = """
-SELECT item_id, event_type, event_time, price, session_id, sequence FROM events
-WHERE user_id = ? AND event_time >= ? AND event_type <> 9 AND item_id <> ''
-ORDER BY event_time DESC, sequence DESC LIMIT ?
+_LAST = "SELECT NULL, NULL, NULL, NULL, NULL, seq FROM sqlite_sequence WHERE name = 'events'"
+_OF_USER = f"""
+{_LAST} UNION ALL SELECT * FROM (
+  SELECT item_id, event_type, event_time, price, session_id, sequence FROM events
+  WHERE user_id = ? AND event_time >= ? AND sequence > ? AND event_type <> 9 AND item_id <> ''
+  ORDER BY event_time DESC, sequence DESC LIMIT ?
+)
+"""  # noqa: S608
+_UNMARKED = """
+SELECT user_id, event_time, sequence FROM events
+WHERE sequence > ? AND event_type <> 9 AND item_id <> '' ORDER BY sequence LIMIT ?
 """
 _SCAN = f"SELECT {_COLUMNS} FROM events ORDER BY sequence"  # noqa: S608
 _SCAN_NUMBERED = f"SELECT sequence, {_COLUMNS} FROM events ORDER BY sequence"  # noqa: S608
@@ -76,6 +85,11 @@ class LoggedEvent(NamedTuple):
     position: int = 0
 
     @property
+    def counts(self) -> bool:
+        """Whether it is part of a history: impressions, and searches that name no item, are not."""
+        return bool(self.item_id) and self.event_type != EventType.IMPRESSION
+
+    @property
     def live(self) -> LiveEvent:
         """The event as a query has it."""
         price = math.nan if self.price is None else self.price
@@ -105,29 +119,51 @@ class EventLog(StateFile):
         StateError: it cannot be used; so say all methods.
     """
 
-    __slots__ = ()
+    __slots__ = ("_marks",)
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory / FILE, _SCHEMA, _VERSION, durable=True)
+        self._marks = EventMarks(directory)
+        self._mark_all()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        super().close()
+        self._marks.close()
 
     def append(self, events: Sequence[LoggedEvent]) -> list[bool]:
         """Store events, all or none; whether each is new. They are on disk when it returns."""
         with transaction(self._connection, self._path) as connection:
-            return [connection.execute(_APPEND, event).rowcount == 1 for event in events]
+            sequences = [self._append(connection, event) for event in events]
+        self._marks.keep(max(sequences, default=0))
+        return [sequence > 0 for sequence in sequences]
+
+    def mark(self, user_id: str, since: int) -> int:
+        """0 where a user has no event since a time (unix seconds); else what changes with each further one.
+
+        It tells of an event before that is acknowledged. Users share marks: now and then there is no event behind one,
+        or no news behind its change.
+        """
+        return self._marks.of_user(user_id, since)
 
     def of_user(self, user_id: str, since: int, limit: int) -> UserState:
         """The newest events of a user, at most ``limit``, none before ``since`` (unix seconds).
 
         Impressions, and searches that name no item, are no history and are left out.
         """
-        rows = self._fetch(_OF_USER, (user_id, since, limit))
+        return self.news(user_id, since, limit, 0)[0]
+
+    def news(self, user_id: str, since: int, limit: int, after: int) -> tuple[UserState, int]:
+        """As :meth:`of_user`, of the events behind a sequence number, and the last number that is taken."""
+        rows = self._fetch(_OF_USER, (user_id, since, after, limit))
         if not rows:
-            return UserState()
+            return UserState(), 0
+        (*_, last), *found = rows
         events = tuple(
             LiveEvent(item_id, EventType(event_type), time, math.nan if price is None else price, session_id)
-            for item_id, event_type, time, price, session_id, _ in rows
+            for item_id, event_type, time, price, session_id, _ in found
         )
-        return UserState(events, max(row[-1] for row in rows))
+        return UserState(events, max((row[-1] for row in found), default=0)), last
 
     def scan(self) -> Iterator[list[LoggedEvent]]:
         """All events in the order of their storing, in parts, as they were when it began."""
@@ -153,3 +189,24 @@ class EventLog(StateFile):
                 yield deleted
         for _ in shrink(self._connection, self._path):
             yield 0
+
+    def _append(self, connection: sqlite3.Connection, event: LoggedEvent) -> int:
+        """The sequence number of an event that is new, or 0."""
+        cursor = connection.execute(_APPEND, event)
+        if cursor.rowcount != 1:
+            return 0
+        sequence = cast(int, cursor.lastrowid)
+        if event.counts:
+            self._marks.add(event.user_id, event.event_time, sequence)
+        return sequence
+
+    def _mark_all(self) -> None:
+        """Mark what no mark on disk tells of: a power failure took them, or they were never made."""
+        after = self._marks.kept
+        while self._fetch(_UNMARKED, (after, 1)):
+            with transaction(self._connection, self._path) as connection:  # so that nobody else marks
+                rows = connection.execute(_UNMARKED, (after, _SCANNED)).fetchall()
+                for row in rows:
+                    self._marks.add(*row)
+            after = rows[-1][-1] if rows else after
+            self._marks.keep(after)

@@ -6,8 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+from recsys.encoded_slate import item_ids, items
 from recsys.sqlite_files import StateFile, transaction
 from recsys.types import LiveEvent, SlateItem
 
@@ -21,16 +23,16 @@ CREATE TABLE exposures (
   placement TEXT NOT NULL,
   bundle_id TEXT NOT NULL,
   assignments TEXT NOT NULL,
-  items TEXT NOT NULL
+  slate BLOB NOT NULL
 );
 CREATE INDEX of_user ON exposures (user_id, exposure_time) WHERE user_id <> '';
 CREATE INDEX of_time ON exposures (exposure_time);
 """
-_VERSION = 1
-_COLUMNS = "recommendation_id, exposure_time, user_id, placement, bundle_id, assignments, items"
+_VERSION = 2
+_COLUMNS = "recommendation_id, exposure_time, user_id, placement, bundle_id, assignments, slate"
 _APPEND = f"INSERT INTO exposures ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - all of it stands here
 _OF_USER = """
-SELECT exposure_time, items FROM exposures
+SELECT exposure_time, slate FROM exposures
 WHERE user_id = ? AND user_id <> '' AND exposure_time >= ? ORDER BY exposure_time DESC LIMIT ?
 """
 _SCAN = f"SELECT {_COLUMNS} FROM exposures ORDER BY sequence"  # noqa: S608
@@ -51,7 +53,7 @@ class Exposure:
         placement: where it stood.
         bundle_id: what answered.
         assignments: (experiment, variant) that shaped it.
-        items: best first; their reasons are not kept.
+        slate: as it was sent, a RecommendResponse: kept as it is, as looking into it costs more than writing it.
     """
 
     recommendation_id: str
@@ -60,7 +62,12 @@ class Exposure:
     placement: str
     bundle_id: str
     assignments: tuple[tuple[str, str], ...]
-    items: tuple[SlateItem, ...]
+    slate: bytes
+
+    @property
+    def items(self) -> tuple[SlateItem, ...]:
+        """Best first, without reasons."""
+        return tuple(items(self.slate))
 
 
 class ExposureLog(StateFile):
@@ -97,9 +104,7 @@ class ExposureLog(StateFile):
         """
         acted = {event.item_id: event.time for event in reversed(events)}
         rows = self._fetch(_OF_USER, (user_id, since, limit))
-        return Counter(
-            item_id for time, items in rows for item_id, *_ in json.loads(items) if time > acted.get(item_id, -1)
-        )
+        return Counter(item_id for time, slate in rows for item_id in item_ids(slate) if time > acted.get(item_id, -1))
 
     def scan(self) -> Iterator[list[Exposure]]:
         """All exposures in the order of their storing, in parts, as they were when it began."""
@@ -111,8 +116,7 @@ class ExposureLog(StateFile):
         return self._prune(_PRUNE, before)
 
 
-def _row(exposure: Exposure) -> tuple[str | int, ...]:
-    items = [(item.item_id, item.score, item.sources, item.propensity) for item in exposure.items]
+def _row(exposure: Exposure) -> tuple[str | int | bytes, ...]:
     return (
         exposure.recommendation_id,
         exposure.time,
@@ -120,20 +124,17 @@ def _row(exposure: Exposure) -> tuple[str | int, ...]:
         exposure.placement,
         exposure.bundle_id,
         _json(exposure.assignments),
-        _json(items),
+        exposure.slate,
     )
 
 
 def _exposure(
-    recommendation_id: str, time: int, user_id: str, placement: str, bundle_id: str, assignments: str, items: str
+    recommendation_id: str, time: int, user_id: str, placement: str, bundle_id: str, assignments: str, slate: bytes
 ) -> Exposure:
-    shown = tuple(
-        SlateItem(item_id, score, tuple(sources), propensity=propensity)
-        for item_id, score, sources, propensity in json.loads(items)
-    )
     pairs = tuple((experiment, variant) for experiment, variant in json.loads(assignments))
-    return Exposure(recommendation_id, time, user_id, placement, bundle_id, pairs, shown)
+    return Exposure(recommendation_id, time, user_id, placement, bundle_id, pairs, slate)
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+@lru_cache(maxsize=256)
+def _json(assignments: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(assignments, ensure_ascii=False, separators=(",", ":"))

@@ -1,13 +1,10 @@
-"""The loops of the feature matrix.
-
-Compiled code is kept until this file changes, whatever happens to others, so that kernels are told all else that they
-must know.
-"""
+"""The loops of the feature matrix: query by query, so that its part of the matrix stays in the processor's cache."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from recsys import order_kernels
 from recsys.kernel import kernel
 from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s
 
@@ -16,102 +13,151 @@ KINDS = 3
 OF_KIND = 3
 OF_PAIR = OF_KIND * KINDS + 4
 OF_USER = KINDS + 7
+OF_MATCH = 5
+LINE = 16
+"""Floats in a line of the processor's cache."""
 
 
 @kernel
-def fill_sources(
-    values: Float32s,
-    query_num: Int32s,
-    score: Float32s,
-    scale: Float32s,
-    rank: Float32s,
-    blend: Float32s,
-    blend_rank: Int64s,
-    discovery: Bools,
-) -> None:
-    """What each source says, how many agree, and where stage 1 puts the item.
-
-    Args:
-        values: float32[n, f], the matrix; the first 3 S + 4 columns are written.
-        query_num: int32[n].
-        score: float32[n, S].
-        scale: float32[q, S], never 0.
-        rank: float32[n, S], NaN where the source did not propose the item.
-        blend: float32[n].
-        blend_rank: int64[n].
-        discovery: bool[q].
-    """
-    sources = score.shape[1]
-    for at in range(len(query_num)):
-        row, query, agree = values[at], query_num[at], 0
-        for source in range(sources):
-            row[3 * source] = score[at, source]
-            row[3 * source + 1] = score[at, source] / scale[query, source]
-            row[3 * source + 2] = rank[at, source]
-            agree += np.isfinite(rank[at, source])
-        row[3 * sources] = agree
-        row[3 * sources + 1] = blend[at]
-        row[3 * sources + 2] = blend_rank[at]
-        row[3 * sources + 3] = discovery[query]
-
-
-@kernel
-def fill_pairs(
-    values: Float32s,
-    column: int,
+def matrix(
     query_num: Int32s,
     item_num: Int32s,
+    score: Float32s,
+    rank: Float32s,
+    scale: Float32s,
+    blend: Float32s,
+    discovery: Bools,
+    now: Int64s,
     indptr: Int64s,
     touched: Int32s,
     event_type: Int8s,
     time: Int64s,
+    log_price: Float32s,
     session_num: Int32s,
-    now: Int64s,
+    stats: Float32s,
+    until: int,
     kind_of: Int8s,
     counts: Bools,
+    untouched: Float32s,
     half_life_days: float,
-) -> None:
-    """What the query's user did with the item: how often, how lately, and at which interval.
+    interactions: int,
+    compared: Int64s,
+) -> tuple[Float32s, np.float32]:
+    """The feature matrix, and a number of no meaning.
 
     Args:
-        values: float32[n, f], the matrix; OF_PAIR columns, which say that nothing was done, are written over.
-        column: the first of them.
         query_num: int32[n], rising.
         item_num: int32[n], rising inside a query.
-        indptr: int64[q + 1], of the histories' rows.
+        score: float32[n, S].
+        rank: float32[n, S], NaN where the source did not propose the item.
+        scale: float32[q, S], never 0.
+        blend: float32[n].
+        discovery: bool[q].
+        now: int64[q], unix seconds.
+        indptr: int64[q + 1], of the histories' rows, each newest first.
         touched: int32[m], the histories' items.
         event_type: int8[m].
         time: int64[m], unix seconds.
+        log_price: float32[m], not finite where unknown.
         session_num: int32[m].
-        now: int64[q], unix seconds.
+        stats: float32[n_items, s].
+        until: end of the statistics, unix seconds.
         kind_of: int8[10], the kind of each event type; -1: none.
         counts: bool[10], the event types that visits are made of.
+        untouched: float32[OF_PAIR], of an item with which the user did nothing.
         half_life_days: of the decayed counts.
+        interactions: the column of stats that says how popular an item is.
+        compared: int64[4], the columns of stats for price, interactions, days since the last one and since the first.
+
+    Returns:
+        float32[n, f]: of the sources, of the pair of user and item, of the user, of both, of the item.
     """
-    pair, end = np.empty(OF_PAIR), 0
+    sources = 3 * score.shape[1] + 4
+    users = sources + OF_PAIR
+    items = users + OF_USER + OF_MATCH
+    values = np.empty((len(item_num), items + stats.shape[1]), dtype=np.float32)
+    warm, end = np.float32(0), 0
     for query in range(len(now)):
-        at = end
+        start = end
         while end < len(query_num) and query_num[end] == query:
+            for column in range(0, stats.shape[1], LINE):
+                warm += stats[item_num[end], column]
             end += 1
-        first, last = indptr[query], indptr[query + 1]
-        # By item, then visit; a sum, as a new visit's number is negative.
-        order = first + np.argsort((touched[first:last].astype(np.int64) << 32) + session_num[first:last])
-        start = 0
-        while start < len(order):
-            item, stop = touched[order[start]], start + 1
-            while stop < len(order) and touched[order[stop]] == item:
-                stop += 1
-            while at < end and item_num[at] < item:
-                at += 1
-            if at < end and item_num[at] == item:
-                row, own = values[at, column : column + OF_PAIR], order[start:stop]
-                for place in range(OF_PAIR):
-                    pair[place] = row[place]
-                age = (now[query] - time[own]) / DAY
-                _pair(pair, age, event_type[own], session_num[own], kind_of, counts, half_life_days)
-                for place in range(OF_PAIR):
-                    row[place] = pair[place]
-            start = stop
+        rows, own = slice(start, end), slice(indptr[query], indptr[query + 1])
+        part, item, events = values[rows], item_num[rows], (touched[own], event_type[own], time[own], session_num[own])
+        _fill_sources(part, score[rows], scale[query], rank[rows], blend[rows], discovery[query])
+        _fill_pairs(part[:, sources:users], item, events, now[query], kind_of, counts, untouched, half_life_days)
+        user = _user(events, log_price[own], now[query], kind_of, counts, stats[:, interactions], until)
+        _fill_users(part[:, users:items], item, user, stats, compared)
+        for at in range(len(item)):
+            row, known = part[at, items:], stats[item[at]]
+            for column in range(len(known)):
+                row[column] = known[column]
+    return values, warm
+
+
+@kernel
+def _fill_sources(
+    values: Float32s,
+    score: Float32s,
+    scale: Float32s,
+    rank: Float32s,
+    blend: Float32s,
+    discovery: bool,
+) -> None:
+    """What each source says, how many agree, and where stage 1 puts the item: the first 3 S + 4 columns."""
+    sources, place = score.shape[1], order_kernels.places_of(blend)
+    for at in range(len(values)):
+        row, agree = values[at], 0
+        for source in range(sources):
+            row[3 * source] = score[at, source]
+            row[3 * source + 1] = score[at, source] / scale[source]
+            row[3 * source + 2] = rank[at, source]
+            agree += np.isfinite(rank[at, source])
+        row[3 * sources] = agree
+        row[3 * sources + 1] = blend[at]
+        row[3 * sources + 2] = place[at]
+        row[3 * sources + 3] = discovery
+
+
+@kernel
+def _fill_pairs(
+    values: Float32s,
+    item_num: Int32s,
+    events: tuple[Int32s, Int8s, Int64s, Int32s],
+    now: int,
+    kind_of: Int8s,
+    counts: Bools,
+    untouched: Float32s,
+    half_life_days: float,
+) -> None:
+    """What the user did with each item (int32[n], rising): how often, how lately, and at which interval.
+
+    ``events`` are of the user: item, type, time and session.
+    """
+    for at in range(len(values)):
+        for place in range(OF_PAIR):
+            values[at, place] = untouched[place]
+    touched, event_type, time, session_num = events
+    pair, at = np.empty(OF_PAIR), 0
+    # By item, then visit; a sum, as a new visit's number is negative.
+    order = np.argsort((touched.astype(np.int64) << 32) + session_num)
+    start = 0
+    while start < len(order):
+        item, stop = touched[order[start]], start + 1
+        while stop < len(order) and touched[order[stop]] == item:
+            stop += 1
+        while at < len(item_num) and item_num[at] < item:
+            at += 1
+        if at < len(item_num) and item_num[at] == item:
+            own = order[start:stop]
+            for place in range(OF_PAIR):
+                pair[place] = untouched[place]
+            age = (now - time[own]) / DAY
+            _pair(pair, age, event_type[own], session_num[own], kind_of, counts, half_life_days)
+            for place in range(OF_PAIR):
+                values[at, place] = pair[place]
+        start = stop
 
 
 @kernel
@@ -160,50 +206,28 @@ def _pair(
 
 
 @kernel
-def user_rows(
-    indptr: Int64s,
-    item_num: Int32s,
-    event_type: Int8s,
-    time: Int64s,
+def _user(
+    events: tuple[Int32s, Int8s, Int64s, Int32s],
     log_price: Float32s,
-    session_num: Int32s,
-    now: Int64s,
+    now: int,
     kind_of: Int8s,
     counts: Bools,
-    stats: Float32s,
-    interactions: int,
+    popularity: Float32s,
     until: int,
 ) -> Float64s:
-    """float64[q, OF_USER + 2]: what kind of user asks, and the days from its last and its first event to a time.
-
-    Args:
-        indptr: int64[q + 1], of the histories' rows, each newest first.
-        item_num: int32[m].
-        event_type: int8[m].
-        time: int64[m], unix seconds.
-        log_price: float32[m], not finite where unknown.
-        session_num: int32[m].
-        now: int64[q], unix seconds.
-        kind_of: int8[10], the kind of each event type; -1: none.
-        counts: bool[10], the event types that visits are made of.
-        stats: float32[n_items, s].
-        interactions: the column of stats that says how popular an item is.
-        until: that time, unix seconds.
-    """
-    rows = np.full((len(now), OF_USER + 2), np.nan)
-    for query in range(len(now)):
-        own = slice(indptr[query], indptr[query + 1])
-        items, kinds, counted = item_num[own], kind_of[event_type[own]], counts[event_type[own]]
-        row = rows[query]
-        for kind in range(KINDS):
-            row[kind] = np.log1p(np.count_nonzero(kinds == kind))
-        row[KINDS] = np.log1p(_distinct(items.astype(np.int64)))
-        _visits(row[KINDS + 1 :], now[query], items[counted], time[own][counted], session_num[own][counted])
-        row[KINDS + 5] = _mean(stats[:, interactions][items])
-        row[KINDS + 6] = _mean(log_price[own][np.isfinite(log_price[own])])
-        if len(items):
-            row[OF_USER], row[OF_USER + 1] = (until - time[own][0]) / DAY, (until - time[own][-1]) / DAY
-    return rows
+    """float64[OF_USER + 2]: what kind of user asks, and the days from its last and its first event to a time."""
+    items, event_type, time, session_num = events
+    kinds, counted = kind_of[event_type], counts[event_type]
+    row = np.full(OF_USER + 2, np.nan)
+    for kind in range(KINDS):
+        row[kind] = np.log1p(np.count_nonzero(kinds == kind))
+    row[KINDS] = np.log1p(_distinct(items.astype(np.int64)))
+    _visits(row[KINDS + 1 :], now, items[counted], time[counted], session_num[counted])
+    row[KINDS + 5] = _mean(popularity[items])
+    row[KINDS + 6] = _mean(log_price[np.isfinite(log_price)])
+    if len(items):
+        row[OF_USER], row[OF_USER + 1] = (until - time[0]) / DAY, (until - time[-1]) / DAY
+    return row
 
 
 @kernel
@@ -243,29 +267,11 @@ def _distinct(values: Int64s) -> int:
 
 
 @kernel
-def fill_users(
-    values: Float32s,
-    column: int,
-    query_num: Int32s,
-    item_num: Int32s,
-    users: Float64s,
-    stats: Float32s,
-    compared: Int64s,
-) -> None:
-    """What kind of user asks, and how the item's price, popularity and lifetime compare with the user's.
-
-    Args:
-        values: float32[n, f], the matrix; OF_USER + 5 columns are written.
-        column: the first of them.
-        query_num: int32[n].
-        item_num: int32[n].
-        users: float64[q, OF_USER + 2], of user_rows, up to the end of the statistics.
-        stats: float32[n_items, s].
-        compared: int64[4], the columns of stats for price, interactions, days since the last one and since the first.
-    """
+def _fill_users(values: Float32s, item_num: Int32s, user: Float64s, stats: Float32s, compared: Int64s) -> None:
+    """What kind of user asks, and how the item's price, popularity and lifetime compare with the user's."""
     price, interactions, idle, age = compared
-    for at in range(len(query_num)):
-        row, user, item = values[at, column:], users[query_num[at]], stats[item_num[at]]
+    for at in range(len(values)):
+        row, item = values[at], stats[item_num[at]]
         for place in range(OF_USER):
             row[place] = user[place]
         row[OF_USER] = item[price] - user[OF_USER - 1]
@@ -274,19 +280,3 @@ def fill_users(
         row[OF_USER + 2] = item[idle] - user[OF_USER]
         row[OF_USER + 3] = item[age] - user[OF_USER]
         row[OF_USER + 4] = item[age] - user[OF_USER + 1]
-
-
-@kernel
-def fill_items(values: Float32s, column: int, item_num: Int32s, stats: Float32s) -> None:
-    """What everybody does with the item.
-
-    Args:
-        values: float32[n, f], the matrix; s columns are written.
-        column: the first of them.
-        item_num: int32[n].
-        stats: float32[n_items, s].
-    """
-    for at in range(len(item_num)):
-        row, item = values[at, column:], stats[item_num[at]]
-        for place in range(len(item)):
-            row[place] = item[place]

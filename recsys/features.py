@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys import feature_kernels
-from recsys.candidates import Candidates, rank_within
+from recsys.candidates import Candidates
 from recsys.item_stats import ITEM_COLUMNS, KINDS, ItemStats
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
-from recsys.types import Bools, EventType, Float32s, Int8s
+from recsys.types import EventType, Float32s, Int8s
 
 KIND_COLUMNS = ("count", "decayed", "idle_days")
 CYCLE_COLUMNS = ("visits", "first_days", "interval_days", "due")
@@ -86,76 +86,30 @@ def feature_hash(sources: tuple[str, ...]) -> str:
 
 def matrix(context: Context) -> Float32s:
     """float32[n, f]: the features of the candidates, columns as in :func:`feature_names`."""
-    pairs = len(source_columns(())) + 3 * context.candidates.score.shape[1]
-    users = pairs + len(PAIR_COLUMNS)
-    items = users + len(USER_COLUMNS) + len(MATCH_COLUMNS)
-    values = np.empty((len(context.candidates), items + len(ITEM_COLUMNS)), dtype=np.float32)
-    # The statistics are read from memory here, and from the cache below.
-    feature_kernels.fill_items(values, items, context.candidates.item_num, frozen(context.stats.values))
-    _fill_sources(values, context)
-    _fill_pairs(values, pairs, context)
-    _fill_users(values, users, context)
-    return values
-
-
-def _fill_sources(values: Float32s, context: Context) -> None:
-    """What each source says, how many agree, and where stage 1 puts the item."""
-    candidates, blend = context.candidates, context.blend
-    feature_kernels.fill_sources(
-        values,
+    batch, candidates, stats = context.batch, context.candidates, context.stats
+    history = batch.history
+    values, _ = feature_kernels.matrix(
         candidates.query_num,
+        candidates.item_num,
         candidates.score,
-        candidates.scale,
         candidates.rank,
-        blend,
-        rank_within(candidates.query_num, blend),
-        context.batch.discovery,
-    )
-
-
-def _fill_pairs(values: Float32s, column: int, context: Context) -> None:
-    """What this user did with this item: how often, how lately, and at which interval."""
-    values[:, column : column + len(PAIR_COLUMNS)] = NOT_TOUCHED
-    history = context.batch.history
-    feature_kernels.fill_pairs(
-        values,
-        column,
-        context.candidates.query_num,
-        context.candidates.item_num,
-        history.indptr,
-        history.item_num,
-        history.event_type,
-        history.time,
-        history.session_num,
-        context.batch.now,
-        KIND_OF,
-        _counts(context.stats),
-        PAIR_HALF_LIFE_DAYS,
-    )
-
-
-def _fill_users(values: Float32s, column: int, context: Context) -> None:
-    """What kind of user asks, and how the item's price, popularity and lifetime compare with the user's."""
-    history, stats = context.batch.history, context.stats
-    known = frozen(stats.values)
-    users = feature_kernels.user_rows(
+        candidates.scale,
+        context.blend,
+        batch.discovery,
+        batch.now,
         history.indptr,
         history.item_num,
         history.event_type,
         history.time,
         np.log1p(history.price),
         history.session_num,
-        context.batch.now,
-        KIND_OF,
-        _counts(stats),
-        known,
-        INTERACTIONS,
+        frozen(stats.values),
         stats.until,
+        KIND_OF,
+        PURCHASES if stats.has_purchases else EVERYTHING,
+        NOT_TOUCHED,
+        PAIR_HALF_LIFE_DAYS,
+        INTERACTIONS,
+        COMPARED,
     )
-    query_num, item_num = context.candidates.query_num, context.candidates.item_num
-    feature_kernels.fill_users(values, column, query_num, item_num, users, known, COMPARED)
-
-
-def _counts(stats: ItemStats) -> Bools:
-    """bool[10]: the event types that are purchases; all of them in a shop that sells nothing."""
-    return PURCHASES if stats.has_purchases else EVERYTHING
+    return values

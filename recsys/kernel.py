@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core.caching import IndexDataCacheFile
 from numpy.typing import NDArray
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -51,8 +52,10 @@ def _compiled(function: Function, *, nogil: bool) -> Function:
     except RuntimeError:  # a read-only installation, and no home
         return cast("Function", numba.njit(nogil=nogil)(function))
     if hasattr(compiled, "_cache"):  # else nothing is compiled, for debugging
-        # numba looks at the function's own file alone, and has no way to be told of others.
-        compiled._cache._cache_file._source_stamp = STAMP  # noqa: SLF001
+        # numba looks at the function's own file alone, has no way to be told of others, and gives two versions of
+        # compiled code one name, under which processes of both would write.
+        kept, name = compiled._cache, f"{STAMP[:12]}.{compiled._cache._impl.filename_base}"  # noqa: SLF001
+        kept._cache_file = IndexDataCacheFile(kept.cache_path, name, STAMP)  # type: ignore[no-untyped-call] # noqa: SLF001
     return cast("Function", compiled)
 
 

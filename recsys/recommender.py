@@ -15,7 +15,7 @@ from recsys.live import with_live
 from recsys.model import Model
 from recsys.queries import QueryBatch, for_users
 from recsys.rules import EVERY_ITEM
-from recsys.served import proposers, slate_of
+from recsys.served import proposers, slates_of
 from recsys.similar import similar_sources
 from recsys.slate import Asked
 from recsys.stages import Ranked, Stopwatch, Timer
@@ -157,10 +157,7 @@ class Recommender:
         if ranked.errors and len(queries) > 1:
             alone = [self._together([query], stopwatch, rank) for query in queries]
             return [slates[0] for slates, _ in alone], [error for _, errors in alone for error in errors]
-        slates = [
-            slate_of(self.model, batch, row, ranked, explain=query.explain, trace=query.trace)
-            for row, query in enumerate(queries)
-        ]
+        slates = slates_of(self.model, batch, ranked, queries)
         stopwatch.lap("slate")
         return slates, [*ranked.errors]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recsys import merchandising
+from recsys import merchandising, slate_kernels
 from recsys.candidates import Candidates
 from recsys.catalogue import ItemCatalogue
 from recsys.fetching import top
@@ -151,17 +151,20 @@ def assemble(
         slots: places kept for some sources' candidates, the first ones first.
         shelf: what rules know of the items.
     """
-    bounds = np.searchsorted(candidates.query_num, np.arange(len(batch) + 1)).tolist()
+    kept = [_places(slots, each.size, bool(batch.discovery[query])) for query, each in enumerate(asked)]
+    plain = [not (each.is_ruled or places) for each, places in zip(asked, kept, strict=True)]
+    sizes = np.array([each.size if alone else 0 for each, alone in zip(asked, plain, strict=True)], dtype=np.int64)
+    starts, position, item_num, score = slate_kernels.best(candidates.query_num, candidates.item_num, margin, sizes)
+    certain, ends = np.ones(sizes.max(initial=0), dtype=np.float32), starts.tolist()
     slates = []
     for query, each in enumerate(asked):
-        rows = slice(bounds[query], bounds[query + 1])
-        kept = [
-            _kept(places, candidates.rank[rows, one.source], each.seed)
-            for one in slots
-            if (places := one.places(each.size, bool(batch.discovery[query])))
-        ]
-        part = _Part(candidates.item_num[rows], margin[rows], np.arange(rows.start, rows.stop), kept)
-        slates.append(_slate(batch, query, part, each, popular, shelf))
+        best = slice(ends[query], ends[query + 1])
+        if best.start < best.stop:
+            own = (item_num[best], score[best], position[best])
+            slates.append(RankedItems(*own, ((),) * each.size, certain[: each.size]))
+        else:
+            part = _part(candidates, margin, query, kept[query], each.seed)
+            slates.append(_slate(batch, query, part, each, popular, shelf))
     return slates
 
 
@@ -183,11 +186,7 @@ def _slate(
     """One slate: one place after the other where rules have a say, else by score alone."""
     if asked.is_ruled:
         return _ruled(batch, query, part, asked, popular, shelf)
-    first = top(part.margin, asked.size)
-    if len(first) == asked.size and not part.kept:  # nothing but the scores has a say
-        certain = np.ones(len(first), dtype=np.float32)
-        return RankedItems(part.item_num[first], part.margin[first], part.position[first], ((),) * len(first), certain)
-    best = first.tolist()
+    best = top(part.margin, asked.size).tolist()
     draws: dict[int, float] = {}
     for kept in part.kept:
         best = fill_places(best, kept, asked.size, draws)
@@ -232,6 +231,21 @@ def _ruled(
     reasons = tuple((*moves[each.position], *each.reasons) for each in placed)
     best = [each.position for each in placed]
     return _ranked(part, best, reasons, [each.propensity for each in placed], popular)
+
+
+def _places(slots: Sequence[Slots], size: int, discovery: bool) -> list[tuple[Slots, list[int]]]:
+    """The places of a slate that are kept for some sources."""
+    return [(one, places) for one in slots if (places := one.places(size, discovery))]
+
+
+def _part(
+    candidates: Candidates, margin: Float32s, query: int, kept: Sequence[tuple[Slots, list[int]]], seed: int
+) -> _Part:
+    """The candidates of one query."""
+    first, last = np.searchsorted(candidates.query_num, (query, query + 1)).tolist()
+    rows = slice(first, last)
+    own = [_kept(places, candidates.rank[rows, one.source], seed) for one, places in kept]
+    return _Part(candidates.item_num[rows], margin[rows], np.arange(first, last), own)
 
 
 def _kept(places: Sequence[int], rank: Float32s, seed: int) -> Kept:

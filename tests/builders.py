@@ -11,7 +11,8 @@ from recsys.manifest import GoldenAnswer, Manifest
 from recsys.model import Model
 from recsys.queries import QueryBatch, exclusions
 from recsys.recommender import Identity, Recommender
-from recsys.types import EventType, ExcludePolicy, Int32s
+from recsys.types import EventType, ExcludePolicy, Int32s, ServedFrom, Slate, SlateItem
+from recsys_server import codec_slate
 
 
 def events(*rows: tuple) -> Events:
@@ -40,6 +41,11 @@ def batch(
         n_items=n_items,
         excluded=exclusions(histories, policies, n_items, further),
     )
+
+
+def sent(*items: SlateItem) -> bytes:
+    """A slate as a server sends it."""
+    return codec_slate.slate(Slate(items, ServedFrom.MODEL), "b1", ())
 
 
 def nobodies(count: int, n_items: int) -> QueryBatch:

@@ -39,7 +39,7 @@ def train_bundle(
     if until is not None and until > time.time():
         raise DataError("--until lies in the future; give a time up to now, or leave it out to use all events")
     registry.staging.mkdir(parents=True, exist_ok=True)  # a place that cannot be written shows now, not hours later
-    steps = steps or Steps(training.n_steps(parameters) + 2)
+    steps = steps or Steps(training.N_STEPS + 2)
     try:
         with steps("Read the dataset"):
             data = dataset.read(path, int(time.time()), state)

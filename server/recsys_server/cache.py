@@ -6,13 +6,14 @@ import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from recsys.recommender import Recommender
 from recsys.rules import Rules
 from recsys.types import Query, ServingParameters, Slate
-from recsys_server.codec import Assignments
+from recsys_server.codec_slate import Assignments
 
 Clock = Callable[[], float]
 
@@ -125,21 +126,26 @@ def _popular_key(recommender: Recommender, query: Query) -> _PopularKey:
     return recommender.bundle_id, recommender.catalogue_version, query.parameters, query.rules, popular_depth(query)
 
 
-def user_key(recommender: Recommender, assignments: Assignments, query: Query) -> bytes:
-    """A digest of all that a personal slate depends on, but the time: the key itself would outweigh the slate."""
-    told = (
-        recommender.bundle_id,
-        recommender.catalogue_version,
-        assignments,
-        query.parameters,
-        query.rules,
-        query.user_id,
-        query.slate_size,
-        hash((query.live_events, query.shown)),
-    )
+def user_key(recommender: Recommender, assignments: Assignments, query: Query, lately: Hashable) -> bytes:
+    """A digest of all that a personal slate depends on, but the time: the key itself would outweigh the slate.
+
+    Args:
+        recommender: answers the query.
+        assignments: the variants that shape it.
+        query: what is asked.
+        lately: tells the live events of the query from others of its user.
+    """
+    way = _way(recommender.bundle_id, recommender.catalogue_version, assignments, query.parameters, query.rules)
+    own = f"{query.slate_size} {hash(lately)} {hash(query.shown)} {query.user_id!r}"
     # The ids may be thousands. NUL is in none of them.
-    text = "\0".join((repr(told), *query.seed_item_ids, "", *query.exclude_item_ids))
+    text = "\0".join((way, own, *query.seed_item_ids, "", *query.exclude_item_ids))
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+@lru_cache(maxsize=256)
+def _way(*what: Hashable) -> str:
+    """How a slate is made, whoever asks: few combinations occur."""
+    return hashlib.sha256(repr(what).encode(errors="surrogatepass")).hexdigest()
 
 
 class UserCache:
@@ -157,6 +163,11 @@ class UserCache:
         self._clock = clock
         self._size = 0
         self._kept: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether looking a slate up is in vain."""
+        return self._budget == 0
 
     def get(self, key: bytes) -> bytes | None:
         """The slate that is kept, if it is still good."""

@@ -62,7 +62,7 @@ class Catalogue:
         """A bundle's recommender with all that any server has acknowledged, or was seen before the file failed."""
         changed = self._changed.get(loaded, _Changed(loaded))
         try:
-            if self._reader.version() != changed.version:
+            if self._reader.may_have_changed(changed.version):
                 changed = self._changed[loaded] = _renewed(self._reader, changed)
             self._fault = ""
         except StateError as error:

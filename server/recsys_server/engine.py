@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Literal
@@ -28,12 +28,23 @@ SKIPPED = {1.0: (), 0.5: ("candidates",), 0.0: ("ranker",)}
 """What is skipped, by the share of the candidates that go on to stage 2."""
 
 
+Timings = tuple[tuple[str, float], ...]
+"""Seconds of each stage of a batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A slate, and the seconds of each stage of the batch it was computed in."""
+    """A slate.
+
+    Attributes:
+        slate: the slate.
+        wait: seconds before its batch began.
+        stages: of that batch, the same object for all its slates.
+    """
 
     slate: Slate
-    stage_seconds: Mapping[str, float]
+    wait: float
+    stages: Timings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +63,7 @@ class _Batch:
 
     waiting: Sequence[_Waiting]
     outcomes: Sequence[Computed | Exception]
-    stage_seconds: Mapping[str, float]
+    stages: Timings = ()
 
 
 class Engine:
@@ -67,7 +78,7 @@ class Engine:
         max_batch: queries answered together, at most.
         max_waiting: queries that may wait; further ones are refused.
         shed_seconds: a query that would be answered later than this is refused, unless few wait.
-        observe: called on the loop with the seconds of each stage of each batch.
+        observe: called on the loop with the stages of each batch, the longest wait for it among them.
         clock: monotonic seconds.
     """
 
@@ -76,7 +87,7 @@ class Engine:
         max_batch: int,
         max_waiting: int,
         shed_seconds: float,
-        observe: Callable[[Mapping[str, float]], None],
+        observe: Callable[[Timings], None],
         clock: Callable[[], float],
     ) -> None:
         self._max_batch = max_batch
@@ -212,7 +223,7 @@ class Engine:
 
     def _refuse(self, refused: list[_Waiting], why: Callable[[], Exception]) -> None:
         if refused:
-            self._send(_Batch(refused, [why() for _ in refused], {}))
+            self._send(_Batch(refused, [why() for _ in refused]))
 
     def _send(self, batch: _Batch) -> None:
         self._loop.call_soon_threadsafe(self._deliver, batch)
@@ -225,8 +236,9 @@ class Engine:
             started = self._clock()
             answer = ask([_eased(waiting.query, share) for waiting in group], self._clock)
             ended = self._clock()
+            stages = tuple(answer.stage_seconds.items())
             outcomes = [
-                Computed(_marked(slate, share), {"wait": now - waiting.since, **answer.stage_seconds})
+                Computed(_marked(slate, share), now - waiting.since, stages)
                 for waiting, slate in zip(group, answer.slates, strict=True)
             ]
         except Exception as error:  # noqa: BLE001 - whatever fails in one batch, the thread answers the next
@@ -235,14 +247,14 @@ class Engine:
                     self._answer([waiting], now, share)
                 return
             self._complain(recommender, error)
-            self._send(_Batch(group, [EngineError(str(error))], {}))
+            self._send(_Batch(group, [EngineError(str(error))]))
             return
         if method == "answer":
             self._slates.learn(len(group), share, ended - started, answer.stage_seconds, ended)
         if answer.errors:
             self._complain(recommender, answer.errors[0])
         wait = max(now - waiting.since for waiting in group)
-        self._send(_Batch(group, outcomes, {"wait": wait, **answer.stage_seconds}))
+        self._send(_Batch(group, outcomes, (("wait", wait), *stages)))
 
     def _complain(self, recommender: Recommender, error: Exception) -> None:
         """Log a failure with its trace; those that follow at once are left to the metric of degraded slates."""
@@ -252,7 +264,7 @@ class Engine:
             _log.error("bundle %s failed at a query", recommender.bundle_id, exc_info=error)
 
     def _deliver(self, batch: _Batch) -> None:
-        self._observe(batch.stage_seconds)
+        self._observe(batch.stages)
         for waiting, outcome in zip(batch.waiting, batch.outcomes, strict=True):
             if waiting.future.done():  # its client has gone
                 continue

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import uuid
+import random
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from recsys.config import Config
 from recsys.errors import StateError
 from recsys.experiments import Experiments
+from recsys.exposure_log import Exposure
 from recsys.extend import embedding_dimensions
 from recsys.live import merged
 from recsys.recommender import Recommender
 from recsys.rules import NO_RULES
 from recsys.sample_log import Sample
 from recsys.types import Query
-from recsys_server import codec, codec_assign, codec_catalog, codec_events, codec_rank
+from recsys_server import codec, codec_assign, codec_catalog, codec_events, codec_rank, codec_slate
 from recsys_server.catalogue import Catalogue
-from recsys_server.codec import Assignments
+from recsys_server.codec_slate import Assignments
 from recsys_server.engine import Engine, Method
 from recsys_server.errors import NoBundleError, NoStateError
-from recsys_server.slates import Slates
+from recsys_server.placements import Placements
+from recsys_server.slates import Served, Slates
 from recsys_server.state import State
 from recsys_server.telemetry import Telemetry
 
@@ -51,7 +52,7 @@ class Handlers:
         telemetry: Telemetry,
         clock: Callable[[], float],
     ) -> None:
-        self._config = config
+        self._placements = Placements(config)
         self._recommender = recommender
         self._experiments = experiments
         self._slates = slates
@@ -60,31 +61,33 @@ class Handlers:
         self._catalogue = catalogue
         self._telemetry = telemetry
         self._clock = clock
+        self._random = random.Random()  # noqa: S311 - ids must be unique, not secret
 
     async def recommend(self, data: bytes, deadline: float) -> bytes:
         """RecommendationService.Recommend."""
-        request = codec.request(data, self._config, self._experiments(), int(self._clock()))
+        request = codec.request(data, self._placements, self._experiments(), int(self._clock()))
         recommender = self._recommender()
         query, version, degraded = self._informed(request.query, recommender.until)
         if self._samples(recommender, query):
             query = replace(query, trace=True)
-        served = await self._slates.serve(recommender, query, request.assignments, deadline)
+        lately = version, request.query.live_events
+        served = await self._slates.serve(recommender, query, request.assignments, deadline, lately)
         self._telemetry.slate((*degraded, *served.degraded), request.assignments)
-        recommendation_id = uuid.uuid4().hex
+        recommendation_id = self._new_id()
         if self._state is not None:
-            self._state.exposures.record(partial(codec.exposure, recommendation_id, request, served.slate))
-            if served.trace is not None:
-                self._state.samples.record(partial(Sample, request.query, recommender.bundle_id, version, served.trace))
-        return codec.response(recommendation_id, served.served_from, served.stage_seconds, served.slate, degraded)
+            self._record(self._state, recommendation_id, request, recommender.bundle_id, version, served)
+        return codec_slate.response(
+            recommendation_id, served.served_from, served.slate, served.wait, served.stages, degraded
+        )
 
     async def similar_items(self, data: bytes, deadline: float) -> bytes:
         """RecommendationService.SimilarItems."""
-        query = codec_rank.similar_query(data, self._config, int(self._clock()))
+        query = codec_rank.similar_query(data, self._placements, int(self._clock()))
         return await self._computed(query, (), "similar", deadline)
 
     async def rank_items(self, data: bytes, deadline: float) -> bytes:
         """RecommendationService.RankItems."""
-        query, assignments = codec_rank.rank_query(data, self._config, self._experiments(), int(self._clock()))
+        query, assignments = codec_rank.rank_query(data, self._placements, self._experiments(), int(self._clock()))
         return await self._computed(query, assignments, "rank_items", deadline)
 
     async def _computed(self, query: Query, assignments: Assignments, method: Method, deadline: float) -> bytes:
@@ -94,8 +97,10 @@ class Handlers:
         computed = await self._engine.answer(recommender, query, deadline, method)
         slate = computed.slate
         self._telemetry.slate((*degraded, *slate.degraded), assignments)
-        encoded = codec.slate(slate, recommender.bundle_id, assignments)
-        return codec.response(uuid.uuid4().hex, slate.served_from, computed.stage_seconds, encoded, degraded)
+        encoded = codec_slate.slate(slate, recommender.bundle_id, assignments)
+        return codec_slate.response(
+            self._new_id(), slate.served_from, encoded, computed.wait, computed.stages, degraded
+        )
 
     async def assign_variants(self, data: bytes, deadline: float) -> bytes:  # noqa: ARG002  # it never waits
         """ExperimentService.AssignVariants."""
@@ -124,6 +129,29 @@ class Handlers:
         changes, rejections = codec_catalog.delete_request(data)
         await catalogue.write(changes, deadline)
         return codec_catalog.delete_response(len(changes), rejections)
+
+    def _new_id(self) -> str:
+        """An id without a call to the system, at which the interpreter's lock would go to the engine."""
+        return f"{self._random.getrandbits(128):032x}"
+
+    def _record(
+        self, state: State, recommendation_id: str, request: codec.Request, bundle_id: str, version: int, served: Served
+    ) -> None:
+        """Keep what was served, and the features it was ranked by where these are wanted."""
+        query = request.query
+        state.exposures.record(
+            Exposure(
+                recommendation_id,
+                query.now,
+                query.user_id,
+                request.placement,
+                bundle_id,
+                request.assignments,
+                served.slate,
+            )
+        )
+        if served.trace is not None:
+            state.samples.record(Sample(query, bundle_id, version, served.trace))
 
     def _items(self) -> Catalogue:
         if self._catalogue is None:

@@ -44,12 +44,12 @@ class LogWriter(Generic[T]):
         self._name = name
         self._log = log
         self._dropped = dropped
-        self._waiting: list[Callable[[], T]] = []
+        self._waiting: list[T] = []
         self._thread = ThreadPoolExecutor(1, name)
         self._writing: asyncio.Task[None] | None = None
 
-    def record(self, row: Callable[[], T]) -> None:
-        """Keep a row, which is made in the thread that writes it, unless too many wait already."""
+    def record(self, row: T) -> None:
+        """Keep a row, unless too many wait already."""
         if len(self._waiting) >= MOST_WAITING:
             self._dropped(1)
             return
@@ -69,11 +69,8 @@ class LogWriter(Generic[T]):
         while self._waiting:
             together, self._waiting = self._waiting, []
             try:
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._append, together)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._log.append, together)
             except Exception as error:  # noqa: BLE001 - whatever it is, what is lost is counted and the next are written
                 self._dropped(len(together))
                 defect = None if isinstance(error, StateError) else error  # a disk's error has no trace
                 _log.error("%d %s are lost: %s", len(together), self._name, error, exc_info=defect)
-
-    def _append(self, rows: list[Callable[[], T]]) -> None:
-        self._log.append([row() for row in rows])

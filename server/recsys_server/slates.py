@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 
 from recsys.config import CacheSection
 from recsys.recommender import Recommender
 from recsys.types import Query, ServedFrom, Slate, Trace
-from recsys_server import codec
+from recsys_server import codec_slate
 from recsys_server.cache import POPULAR_DEPTH, PopularCache, UserCache, popular_depth, user_key
-from recsys_server.codec import Assignments
-from recsys_server.engine import Engine
+from recsys_server.codec_slate import Assignments
+from recsys_server.engine import Engine, Timings
 from recsys_server.errors import EngineError, NoTimeError
 from recsys_server.telemetry import Telemetry
 
@@ -24,17 +24,19 @@ class Served:
     """A slate on its way to the client.
 
     Attributes:
-        slate: encoded by ``codec.slate``.
+        slate: encoded by ``codec_slate.slate``.
         served_from: how it was made.
         degraded: stages that failed.
-        stage_seconds: of the engine's batch; empty when nothing was computed.
+        wait: seconds before the engine's batch began.
+        stages: of that batch; empty when nothing was computed.
         trace: of a slate that was computed for a query that asked for it.
     """
 
     slate: bytes
     served_from: ServedFrom
     degraded: tuple[str, ...] = ()
-    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    wait: float = 0.0
+    stages: Timings = ()
     trace: Trace | None = None
 
 
@@ -68,26 +70,43 @@ class Slates:
         )
         self._users = UserCache(int(section.user_mib * MIB), section.user_seconds, clock)
 
-    async def serve(self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float) -> Served:
-        """The slate of a query; ``Engine.answer`` tells of the errors."""
+    async def serve(
+        self,
+        recommender: Recommender,
+        query: Query,
+        assignments: Assignments,
+        deadline: float,
+        lately: Hashable = None,
+    ) -> Served:
+        """The slate of a query; ``Engine.answer`` tells of the errors.
+
+        Args:
+            recommender: of the bundle that serves.
+            query: what is asked.
+            assignments: the variants that shape it.
+            deadline: on the engine's clock.
+            lately: tells the live events of a query from others of its user.
+        """
         if query.explain:
             return await self._serve_computed(recommender, query, assignments, deadline)
         try:
             if not recommender.is_personal(query):
                 return await self._serve_popular(recommender, query, assignments, deadline)
-            return await self._serve_personal(recommender, query, assignments, deadline)
+            return await self._serve_personal(recommender, query, assignments, deadline, lately)
         except EngineError:
             return await self._fall_back(recommender, query, assignments)
         except NoTimeError:
-            served = self._kept(recommender, query, assignments)
+            served = self._kept(recommender, query, assignments, lately)
             if served is None:
                 raise
             return served
 
     async def _serve_personal(
-        self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float
+        self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float, lately: Hashable
     ) -> Served:
-        key = user_key(recommender, assignments, query)
+        if self._users.keeps_nothing:
+            return await self._serve_computed(recommender, query, assignments, deadline)
+        key = user_key(recommender, assignments, query, lately)
         kept = self._users.get(key)
         self._telemetry.cache("user", hit=kept is not None)
         if kept is not None:
@@ -103,26 +122,28 @@ class Slates:
         slate, complete = await self._cut_popular(recommender, query)
         if not complete:
             return await self._serve_computed(recommender, query, assignments, deadline)
-        return self._encoded(recommender, slate, assignments)
+        return _encoded(recommender, slate, assignments)
 
     async def _fall_back(self, recommender: Recommender, query: Query, assignments: Assignments) -> Served:
         deep = await self._popular.slate(recommender, query)
-        return self._encoded(recommender, _fallback(_cut(deep, query)), assignments)
+        return _encoded(recommender, _fallback(_cut(deep, query)), assignments)
 
-    def _kept(self, recommender: Recommender, query: Query, assignments: Assignments) -> Served | None:
+    def _kept(
+        self, recommender: Recommender, query: Query, assignments: Assignments, lately: Hashable
+    ) -> Served | None:
         """What takes no time: the user's last slate, or the popular one, be they past their time."""
-        own = self._users.kept(user_key(recommender, assignments, query))
+        own = self._users.kept(user_key(recommender, assignments, query, lately))
         if own is not None:
-            return Served(codec.degraded(own, SKIPPED), ServedFrom.USER_CACHE, SKIPPED)
+            return Served(codec_slate.degraded(own, SKIPPED), ServedFrom.USER_CACHE, SKIPPED)
         deep = self._popular.kept(recommender, query)
         cut = _cut(deep, query) if deep else None
-        return self._encoded(recommender, _fallback(cut), assignments) if cut and cut.items else None
+        return _encoded(recommender, _fallback(cut), assignments) if cut and cut.items else None
 
     async def _serve_computed(
         self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float
     ) -> Served:
         computed = await self._engine.answer(recommender, query, deadline)
-        return self._encoded(recommender, computed.slate, assignments, computed.stage_seconds)
+        return _encoded(recommender, computed.slate, assignments, computed.wait, computed.stages)
 
     async def _cut_popular(self, recommender: Recommender, query: Query) -> tuple[Slate, bool]:
         """The popular slate as a query wants it, and whether that is all the catalogue has for it."""
@@ -133,15 +154,12 @@ class Slates:
             complete = False  # what is left out changes where rules put the others
         return cut, complete
 
-    def _encoded(
-        self,
-        recommender: Recommender,
-        slate: Slate,
-        assignments: Assignments,
-        stage_seconds: Mapping[str, float] | None = None,
-    ) -> Served:
-        encoded = codec.slate(slate, recommender.bundle_id, assignments)
-        return Served(encoded, slate.served_from, slate.degraded, stage_seconds or {}, slate.trace)
+
+def _encoded(
+    recommender: Recommender, slate: Slate, assignments: Assignments, wait: float = 0.0, stages: Timings = ()
+) -> Served:
+    encoded = codec_slate.slate(slate, recommender.bundle_id, assignments)
+    return Served(encoded, slate.served_from, slate.degraded, wait, stages, slate.trace)
 
 
 def _cut(deep: Slate, query: Query) -> Slate:

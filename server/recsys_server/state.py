@@ -15,10 +15,11 @@ from recsys.config import StateSection
 from recsys.errors import StateError
 from recsys.event_log import EventLog, UserState
 from recsys.exposure_log import Exposure, ExposureLog
-from recsys.live import MOST_LIVE_EVENTS, merged
+from recsys.live import merged
 from recsys.sample_log import Sample, SampleLog
 from recsys.types import SECONDS_PER_DAY, LiveEvent, Query
 from recsys_server.events import Recorder
+from recsys_server.lately import Lately
 from recsys_server.log_writer import LogWriter
 
 SHOWN_SECONDS = 7 * SECONDS_PER_DAY
@@ -61,6 +62,7 @@ class State:
         self._clock = clock
         self._closing = threading.Event()
         self._events = EventLog(directory)
+        self._lately = Lately(self._events)
         self._exposures = ExposureLog(directory)
         self.recorder = Recorder(EventLog(directory), max_waiting)
         self.exposures = LogWriter[Exposure]("exposures", ExposureLog(directory), dropped)
@@ -69,7 +71,7 @@ class State:
 
     def of_user(self, user_id: str, since: int) -> UserState:
         """What a user did since a time (unix seconds), at most 200 events: all that any server has acknowledged."""
-        return self._events.of_user(user_id, since, MOST_LIVE_EVENTS)
+        return self._lately.of_user(user_id, since)
 
     def shown(self, user_id: str, now: int, events: Sequence[LiveEvent]) -> Counter[str]:
         """How often each item was shown to a user in the last week (20 newest slates) with none of the events since."""
@@ -81,9 +83,11 @@ class State:
         The number is the version of the user's state.
         """
         known = self.of_user(query.user_id, since)
-        events = merged(known.events, query.live_events, since)
+        events = merged(known.events, query.live_events, since) if query.live_events else known.events
         shown = self.shown(query.user_id, query.now, events) if query.rules.fatigue else Counter()
-        return replace(query, live_events=events, shown=tuple(shown.items())), known.version
+        if events != query.live_events or shown:
+            query = replace(query, live_events=events, shown=tuple(shown.items()))
+        return query, known.version
 
     def samples_next(self) -> bool:
         """Whether the features of this answer belong to the share that is kept; to be asked once for each answer."""
@@ -94,6 +98,7 @@ class State:
         """Delete what is too old now and then, for ever."""
         while True:
             await asyncio.to_thread(self._prune)
+            self._lately.forget()
             await asyncio.sleep(PRUNE_SECONDS)
 
     async def close(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
@@ -13,6 +15,7 @@ from recsys_server.errors import AddressError
 from recsys_server.settings import address
 
 METHODS = ("Recommend", "SimilarItems", "RankItems", "AssignVariants", "RecordEvents", "UpsertItems", "DeleteItems")
+M = TypeVar("M", Counter, Histogram)
 _QUIET_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -32,6 +35,11 @@ def listen(text: str, registry: CollectorRegistry) -> str:
     except OSError as error:
         raise AddressError(f"metrics address {text}: {error.strerror}; choose another with --metrics") from error
     return f"{host}:{server.server_port}"
+
+
+def _by_labels(metric: M) -> Callable[..., M]:
+    """The part of a metric that some labels stand for, found once for good: finding it costs more than counting."""
+    return lru_cache(maxsize=None)(metric.labels)
 
 
 class Telemetry:
@@ -55,22 +63,26 @@ class Telemetry:
             "recsys_rpc_duration_seconds", "Time in the server.", ["method"], registry=registry, buckets=_SECONDS
         )
         self._rpc_seconds = {method: seconds.labels(method) for method in METHODS}
-        self._requests = Counter("recsys_requests", "Answered calls.", ["method", "code"], registry=registry)
-        self._stage_seconds = Histogram(
-            "recsys_stage_duration_seconds",
-            "Time in a stage, of a batch.",
-            ["stage"],
-            registry=registry,
-            buckets=_SECONDS,
+        self._requests = _by_labels(
+            Counter("recsys_requests", "Answered calls.", ["method", "code"], registry=registry)
+        )
+        self._stage_seconds = _by_labels(
+            Histogram(
+                "recsys_stage_duration_seconds",
+                "Time in a stage, of a batch.",
+                ["stage"],
+                registry=registry,
+                buckets=_SECONDS,
+            )
         )
         self._degraded = Counter("recsys_degraded", "Slates served by a fallback.", ["reason"], registry=registry)
-        self._cache_requests = Counter(
-            "recsys_cache_requests", "Look-ups in a cache.", ["cache", "result"], registry=registry
+        self._cache_requests = _by_labels(
+            Counter("recsys_cache_requests", "Look-ups in a cache.", ["cache", "result"], registry=registry)
         )
-        self._exposures = Counter(
-            "recsys_exposures", "Slates that a variant shaped.", ["experiment", "variant"], registry=registry
+        self._exposures = _by_labels(
+            Counter("recsys_exposures", "Slates that a variant shaped.", ["experiment", "variant"], registry=registry)
         )
-        self._events = Counter("recsys_events", "Events that came in.", ["result"], registry=registry)
+        self._events = _by_labels(Counter("recsys_events", "Events that came in.", ["result"], registry=registry))
         self._exposures_dropped = Counter(
             "recsys_exposures_dropped", "Exposures and samples that were not recorded.", registry=registry
         )
@@ -88,28 +100,28 @@ class Telemetry:
     def call(self, method: str, code: str, seconds: float) -> None:
         """One call came to its end."""
         self._rpc_seconds[method].observe(seconds)
-        self._requests.labels(method, code).inc()
+        self._requests(method, code).inc()
 
-    def stages(self, stage_seconds: Mapping[str, float]) -> None:
-        """One batch went through the engine."""
-        for stage, seconds in stage_seconds.items():
-            self._stage_seconds.labels(stage).observe(seconds)
+    def stages(self, stages: Iterable[tuple[str, float]]) -> None:
+        """One batch went through the engine: the seconds of each stage."""
+        for stage, seconds in stages:
+            self._stage_seconds(stage).observe(seconds)
 
     def slate(self, degraded: Iterable[str], assignments: Iterable[tuple[str, str]]) -> None:
         """One slate is served."""
         for reason in degraded:
             self._degraded.labels(reason).inc()
         for experiment, variant in assignments:
-            self._exposures.labels(experiment, variant).inc()
+            self._exposures(experiment, variant).inc()
 
     def cache(self, cache: str, *, hit: bool) -> None:
         """One look-up in a cache: "user" or "popular"."""
-        self._cache_requests.labels(cache, "hit" if hit else "miss").inc()
+        self._cache_requests(cache, "hit" if hit else "miss").inc()
 
     def events(self, accepted: int, duplicate: int, rejected: int) -> None:
         """One call of RecordEvents is answered."""
         for result, count in (("accepted", accepted), ("duplicate", duplicate), ("rejected", rejected)):
-            self._events.labels(result).inc(count)
+            self._events(result).inc(count)
 
     def exposures_dropped(self, count: int) -> None:
         """Exposures were not recorded: too many waited, or the disk failed."""

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from builders import sent
 from recsys.errors import DataError
 from recsys.event_log import EventLog, LoggedEvent
 from recsys.exposure_log import Exposure, ExposureLog
@@ -154,8 +155,8 @@ def test_each_item_of_a_slate_comes_with_what_followed_from_it(tmp_path):
     with closing(ExposureLog(state)) as log:
         log.append(
             [
-                Exposure("r1", START, "u1", "home", "b1", (("ranker", "off"),), items),
-                Exposure("r2", START + 1, "", "", "b1", (), items[1:]),
+                Exposure("r1", START, "u1", "home", "b1", (("ranker", "off"),), sent(*items)),
+                Exposure("r2", START + 1, "", "", "b1", (), sent(*items[1:])),
             ]
         )
     report = exposures.export(state, tmp_path / "exposures.parquet")

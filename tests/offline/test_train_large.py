@@ -1,4 +1,4 @@
-"""Large data: ALS goes on from before the oldest window, and only those who are asked for get vectors."""
+"""Large data: factors go on from before the oldest window, parts run side by side, and only who is asked for counts."""
 
 from dataclasses import replace
 
@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 import worlds
-from recsys import splits
+from recsys import bundle, splits
 from recsys.als import Confidence
-from recsys.config import AlsSection, Config, RankerSection
+from recsys.config import AlsSection, Config, ItemModelSection, RankerSection, TrainSection
 from recsys_offline import dataset
 from recsys_offline.as_of import as_of
 from recsys_offline.cli import _time
 from recsys_offline.train import factorise, run, specs
+from recsys_offline.train.job import prepare
 from recsys_offline.train.specs import Facts, propose
 from recsys_offline.train.steps import Steps
 from shops import SHOP_UNTIL, recsys
@@ -50,8 +51,8 @@ def test_who_is_asked_for_has_the_vector_of_a_whole_fit_and_nobody_else_has_one(
 def test_going_on_from_earlier_factors_is_as_good_as_starting_anew_and_takes_fewer_sweeps():
     earlier = fitted(SHOP.events.before(int(np.quantile(SHOP.events.time, 0.6)))).item_factors
     kept = earlier.copy()
-    anew, soon, onward = loss(fitted()), loss(fitted(sweeps=factorise.SWEEPS_ON)), loss(fitted(start=earlier))
-    assert onward < 1.01 * anew
+    anew, soon, onward = loss(fitted()), loss(fitted(sweeps=1)), loss(fitted(sweeps=1, start=earlier))
+    assert onward < 1.02 * anew
     assert onward < soon
     np.testing.assert_array_equal(earlier, kept)
 
@@ -63,24 +64,25 @@ def data(shop):
 
 def started(data, config):
     """The job of large data, and its windows."""
-    job = run.prepare(data, UNTIL, config)
+    job = prepare(data, UNTIL, config)
     windows = splits.by_time(job.events, job.until, 8, 3, job.setting.targets)
     facts = Facts.of(job.events, len(data.items), True, job.setting.targets)
     return run.going_on(job, windows[0], propose(facts, config), Steps(1)), windows
 
 
-def test_where_als_starts_from_nothing_shows_of_the_windows(data, monkeypatch):
+@pytest.mark.parametrize("name", ["als", "spectral"])
+def test_where_factors_start_from_nothing_shows_of_the_windows(data, monkeypatch, name):
     monkeypatch.setattr(specs, "TUNED_EVENTS", 0)
-    config = Config(als=AlsSection(factors=8))
+    config = Config(als=AlsSection(factors=8), item_model=ItemModelSection(ease_items=0))
     job, windows = started(data, config)
     turned = data.events.item_num.copy()
     after = data.events.time >= windows[0].now
     turned[after] = turned[after][::-1]
     other, _ = started(replace(data, events=replace(data.events, item_num=turned)), config)
-    np.testing.assert_array_equal(job.setting.start, other.setting.start)
+    np.testing.assert_array_equal(job.setting.start[name], other.setting.start[name])
     turned[~after] = turned[~after][::-1]
     other, _ = started(replace(data, events=replace(data.events, item_num=turned)), config)
-    assert not np.array_equal(job.setting.start, other.setting.start)
+    assert not np.array_equal(job.setting.start[name], other.setting.start[name])
 
 
 @pytest.mark.parametrize(("most", "times"), [(0, 1), (10**9, 0)])
@@ -90,7 +92,7 @@ def test_only_large_data_goes_on_from_before_the_windows(shop, tmp_path, monkeyp
     options = ("--until", SHOP_UNTIL, "--config", tmp_path / "few.toml")
     done = recsys("train", shop, "--registry", tmp_path / "registry", *options)
     assert done.status == 0, done.err
-    assert done.err.count("Fit ALS before all windows") == times
+    assert done.err.count("Fit factors before all windows") == times
 
 
 def test_where_windows_hide_items_als_starts_anew_as_each_window_knows_what_the_others_hide(data, monkeypatch):
@@ -100,5 +102,48 @@ def test_where_windows_hide_items_als_starts_anew_as_each_window_knows_what_the_
     config = Config(als=AlsSection(factors=8), ranker=RankerSection(trees=5))
     run.train(replace(data, has_times=False, events=events), None, config, steps)
     names = [step.name for step in steps.done]
-    assert "Judge the ranker on" in " ".join(names)
-    assert "Fit ALS before all windows" not in names
+    assert {"Judge the ranker", "Fit the ranker, and all sources up to the end"} & set(names)
+    assert "Fit factors before all windows" not in names
+
+
+def large(data, threads):
+    """A small ranker's model of the shop, as if it were large, and its steps."""
+    sections = {"als": AlsSection(factors=8), "item_model": ItemModelSection(ease_items=0)}
+    config = Config(train=TrainSection(threads=threads), ranker=RankerSection(trees=5), **sections)
+    steps = Steps(run.N_STEPS)
+    trained = run.train(data, UNTIL, config, steps)
+    assert len(steps.done) <= run.N_STEPS
+    return trained, {step.name for step in steps.done}
+
+
+def test_parts_side_by_side_make_the_same_model_as_one_after_the_other(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(specs, "TUNED_EVENTS", 0)
+    monkeypatch.setattr(run, "_gains", lambda *_: True)
+    (one, alone), (two, together) = (large(data, threads) for threads in (1, 2))
+    assert "Fit the ranker, and all sources up to the end" in together - alone
+    assert one.metrics == two.metrics
+    np.testing.assert_array_equal(one.model.blend, two.model.blend)
+    assert one.model.ranker.booster.save_raw() == two.model.ranker.booster.save_raw()
+    for name, trained in (("one", one), ("two", two)):
+        (tmp_path / name).mkdir()
+        bundle.save(trained.model, tmp_path / name)
+    for path in sorted((tmp_path / "one").iterdir()):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+def test_a_ranker_without_a_sure_gain_is_thrown_away_though_it_was_fitted_meanwhile(data, monkeypatch):
+    monkeypatch.setattr(specs, "TUNED_EVENTS", 0)
+    monkeypatch.setattr(run, "_gains", lambda *_: False)
+    trained, _ = large(data, 2)
+    assert trained.model.ranker is None
+    assert trained.metrics
+
+
+def test_a_snapshot_for_some_users_has_their_whole_histories_and_no_other(data):
+    job = prepare(data, UNTIL, Config())
+    asked = np.array([3, 8], dtype=np.int32)
+    whole, some = (each.snapshot(job.events, UNTIL, ()).histories for each in (job, job.asking(asked)))
+    for mine, its in zip(some.rows(asked).columns, whole.rows(asked).columns, strict=True):
+        np.testing.assert_array_equal(mine, its)
+    assert np.flatnonzero(np.diff(some.indptr)).tolist() == asked.tolist()
+    assert len(some) == len(whole)

@@ -20,7 +20,9 @@ from recsys_offline import dataset
 from recsys_offline.as_of import as_of
 from recsys_offline.cli import _time
 from recsys_offline.dataset import Dataset
-from recsys_offline.train import run, training_set
+from recsys_offline.train import training_set
+from recsys_offline.train.job import prepare, with_truth
+from recsys_offline.train.learning import CONTENT
 from recsys_offline.train.specs import Facts, Spec, propose
 from shops import DAY, SHOP_UNTIL, recsys
 
@@ -95,9 +97,9 @@ class Cut:
 
 def cut(data: Dataset, specs: tuple[Spec, ...], number: int) -> Cut:
     config = Config(train=TrainSection(threads=1))
-    job = run.prepare(data, UNTIL, config)
+    job = prepare(data, UNTIL, config)
     windows = splits.by_time(job.events, job.until, HORIZON_DAYS, 3, job.setting.targets)
-    window, truth = run.with_truth(job, windows)[number]
+    window, truth = with_truth(job, windows)[number]
     snapshot = job.snapshot(window.past, window.now, specs)
     blend: Float32s = np.ones((N_MODES, len(snapshot.sources)), dtype=np.float32)
     replays = [part for policy in job.policies for part in training_set.replay(snapshot, truth, window.now, policy, 50)]
@@ -128,9 +130,9 @@ def data(shop: Path) -> Dataset:
 @pytest.fixture(scope="module")
 def specs(data: Dataset) -> tuple[Spec, ...]:
     """The sources that the whole of the data calls for: which they are may follow from the newest window."""
-    job = run.prepare(data, UNTIL, Config())
+    job = prepare(data, UNTIL, Config())
     facts = Facts.of(job.events, len(data.items), has_times=True, targets=job.setting.targets)
-    return (*propose(facts, job.config), *run.CONTENT)
+    return (*propose(facts, job.config), *CONTENT)
 
 
 def test_the_training_set_of_a_window_is_bit_equal_with_and_without_later_events(data, specs):

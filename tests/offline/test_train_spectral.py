@@ -42,9 +42,9 @@ def filtered(dense: np.ndarray, dimensions: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dimensions", [1, 4, 12])
-def test_the_factors_multiply_to_the_low_pass_filter_of_the_normalised_matrix(dimensions, monkeypatch):
-    monkeypatch.setattr(spectral, "PASSES", 30)  # as many as the gaps between so few singular values need
-    factors, inverse_degree = spectral.low_pass(matrix(), dimensions, 7)
+def test_the_factors_multiply_to_the_low_pass_filter_of_the_normalised_matrix(dimensions):
+    # As many passes as the gaps between so few singular values need.
+    factors, inverse_degree = spectral.low_pass(matrix(), dimensions, 7, passes=30)
     assert (factors.shape, inverse_degree.shape) == ((25, dimensions), (25,))
     assert factors.dtype == inverse_degree.dtype == np.float32
     expected = filtered(matrix().toarray().astype(np.float64), dimensions)
@@ -52,6 +52,19 @@ def test_the_factors_multiply_to_the_low_pass_filter_of_the_normalised_matrix(di
     assert not found[0].any()
     assert not found[:, 0].any()
     assert found[1:, 1:] == pytest.approx(expected[1:, 1:], abs=2e-4)
+
+
+def test_going_on_from_an_earlier_filter_one_pass_comes_nearer_than_three_from_chance():
+    past = matrix(rows=2_000, n_items=300)
+    now = sp.vstack([past, matrix(1, rows=50, n_items=300)], format="csr")
+    earlier, _ = spectral.low_pass(past, 4, 7, passes=30)
+    expected = filtered(now.toarray().astype(np.float64), 4)
+
+    def missed(**options) -> float:
+        factors, inverse_degree = spectral.low_pass(now, 4, 7, **options)
+        return float(np.abs(((inverse_degree[:, None] * factors) @ factors.T - expected)[1:, 1:]).max())
+
+    assert missed(passes=1, start=earlier) < 0.5 * missed(passes=3)
 
 
 def test_rows_that_are_read_in_parts_make_the_same_factors(monkeypatch):

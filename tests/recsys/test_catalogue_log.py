@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from recsys.catalogue_log import FILE, CatalogueLog, ItemChange
+from recsys.catalogue_log import FILE, MARK, CatalogueLog, ItemChange
 from recsys.errors import StateError
 
 
@@ -15,11 +15,11 @@ def log(tmp_path):
 
 
 def test_a_change_adds_to_what_is_known_and_the_last_word_counts(log):
-    assert (log.version(), log.since(0)) == (0, ([], 0))
+    assert log.since(0) == ([], 0)
     assert log.write([ItemChange("a", {"price": 1.5, "brand": "x", "vegan": True}), ItemChange("b")]) == 1
     assert log.write([ItemChange("a", {"price": 2.0, "vegan": None, "embedding": [0.5, 1.0]})]) == 2
     changes, version = log.since(0)
-    assert version == log.version() == 2
+    assert version == 2
     assert changes == [
         ItemChange("b"),
         ItemChange("a", {"price": 2.0, "brand": "x", "vegan": None, "embedding": [0.5, 1.0]}),
@@ -40,11 +40,21 @@ def test_what_one_object_writes_every_other_one_sees_at_once_and_after_a_restart
     with contextlib.closing(CatalogueLog(tmp_path)) as other:
         for number in range(1, 20):
             log.write([ItemChange(f"i{number % 3}", {"price": float(number)})])
-            assert other.version() == number
-            (change,), _ = other.since(number - 1)
+            assert other.may_have_changed(number - 1)
+            (change,), version = other.since(number - 1)
+            assert version == number
+            assert not other.may_have_changed(number)
             assert change.facts == {"price": float(number)}
     with contextlib.closing(CatalogueLog(tmp_path)) as again:
         assert len(again.since(0)[0]) == 3
+
+
+def test_a_lost_mark_is_made_again_from_the_file(log, tmp_path):
+    log.write([ItemChange("a")])
+    (tmp_path / MARK).unlink()
+    with contextlib.closing(CatalogueLog(tmp_path)) as later:
+        assert later.may_have_changed(0)
+        assert not later.may_have_changed(1)
 
 
 def test_a_file_that_is_none_is_refused_by_its_name(tmp_path):

@@ -6,8 +6,10 @@ import threading
 
 import pytest
 
+from recsys import event_marks
 from recsys.errors import StateError
 from recsys.event_log import EventLog
+from recsys.types import SECONDS_PER_DAY as DAY
 from suites.event_log_suite import EventLogSuite, event, stored
 
 
@@ -43,6 +45,26 @@ def test_a_torn_tail_is_cut_at_the_last_whole_commit(open_log, tmp_path):
         assert [one.event_id for one in stored(mended)] == ["a", "b"]
         assert mended.append([event("c"), event("a")]) == [True, False]
         mended.close()
+
+
+@pytest.mark.parametrize("lost", ["all marks", "those that were not on disk yet"])
+def test_marks_that_a_power_failure_took_are_made_again_from_the_log(open_log, tmp_path, monkeypatch, lost):
+    monkeypatch.setattr(event_marks, "KEPT_AT_ONCE", 4)
+    path, log = tmp_path / "state" / event_marks.FILE, open_log()
+    log.append([event(str(number), DAY * number, user_id=f"u{number}") for number in range(4)])
+    on_disk = path.read_bytes()
+    log.append([event(str(number), DAY * number, user_id=f"u{number}") for number in range(4, 6)])
+    log.append([event("again", DAY * 9, user_id="u1")])
+    marks = [log.mark(f"u{number}", 0) for number in range(6)]
+    if lost == "all marks":
+        path.unlink()
+    else:
+        path.write_bytes(on_disk)
+        assert log.mark("u4", 0) == 0
+    later = open_log()
+    assert [later.mark(f"u{number}", 0) for number in range(6)] == marks
+    assert 0 not in marks
+    assert later.mark("u1", DAY * 9) == marks[1]
 
 
 def test_an_append_that_fails_stores_nothing_and_the_log_goes_on(open_log):

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from builders import sent
 from recsys.exposure_log import Exposure, ExposureLog
 from recsys.types import EventType, LiveEvent, SlateItem
 
@@ -17,8 +18,8 @@ def log(tmp_path):
 
 
 def exposure(time, *item_ids, user_id="u1", **further):
-    items = tuple(SlateItem(item_id, 0.5, ("als",)) for item_id in item_ids)
-    return Exposure(f"r{time}", time, user_id, "home", "b1", (), items, **further)
+    items = (SlateItem(item_id, 0.5, ("als",)) for item_id in item_ids)
+    return Exposure(f"r{time}", time, user_id, "home", "b1", (), sent(*items), **further)
 
 
 def stored(log):
@@ -27,10 +28,11 @@ def stored(log):
 
 def test_an_exposure_is_read_back_as_it_was_recorded(log, tmp_path):
     items = (SlateItem("í", 1.5, ("als", "fill"), propensity=0.25), SlateItem("j", math.inf, ()))
-    full = Exposure("r", 7, "ü", "home", "b", (("ranker", "off"), ("layout", "b")), items)
+    full = Exposure("r", 7, "ü", "home", "b", (("ranker", "off"), ("layout", "b")), sent(*items))
     log.append([full, exposure(8, user_id="")])
     with closing(ExposureLog(tmp_path / "state")) as later:
         assert stored(later) == [full, exposure(8, user_id="")]
+        assert [one.items for one in stored(later)] == [items, ()]
 
 
 def test_what_was_shown_counts_each_slate_until_the_user_acts_on_the_item(log):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.forest import Forest
-from recsys.forest_kernels import BLOCK
+from recsys.forest_kernels import BLOCK, STEP
 
 
 def fitted(
@@ -54,8 +54,41 @@ def test_a_row_has_its_score_whatever_rows_stand_beside_it(rows: int) -> None:
 def test_a_value_at_a_threshold_goes_right() -> None:
     booster, _ = fitted(3, 400, 2, 3, 5, 0.0)
     forest = Forest.of(booster)
-    edges = np.stack([forest.nodes["threshold"]] * 2, axis=1)
+    edges = np.stack([forest.thresholds[np.isfinite(forest.thresholds)]] * 2, axis=1)
     np.testing.assert_array_equal(forest.score(edges), booster.inplace_predict(edges))
+
+
+def wild(seed: int, width: int, depth: int, trees: int) -> tuple[xgboost.Booster, np.ndarray]:
+    """Trees as large as their depth lets them be, on values of which no two are equal."""
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(6000, width)).astype(np.float32)
+    features[random.random(features.shape) < 0.1] = np.nan
+    data = xgboost.DMatrix(features, random.normal(size=len(features)))
+    parameters = {"max_depth": depth, "eta": 1, "min_child_weight": 0, "lambda": 0, "max_bin": 5000, "nthread": 1}
+    return xgboost.train(parameters, data, num_boost_round=trees), features
+
+
+@pytest.mark.parametrize(("width", "depth", "columns", "parts"), [(2, 9, 2, 2), (3, 12, 4, 5), (1, 12, 3, 3)])
+def test_neither_many_thresholds_of_a_feature_nor_many_leaves_of_a_tree_are_too_many(
+    width: int, depth: int, columns: int, parts: int
+) -> None:
+    booster, features = wild(depth, width, depth, 2)
+    forest = Forest.of(booster)
+    assert (len(forest.column) >= columns, len(forest.leaves) >= parts) == (True, True)
+    edges = np.repeat(forest.thresholds[:, None], width, axis=1)
+    for asked in (features, edges, np.nextafter(edges, np.float32(-np.inf))):
+        np.testing.assert_array_equal(forest.score(asked), booster.inplace_predict(asked))
+
+
+@pytest.mark.parametrize("thresholds", [1, STEP - 1, STEP, 2 * STEP - 1, 2 * STEP])
+def test_any_number_of_thresholds_is_counted_right(thresholds: int) -> None:
+    values = np.arange(thresholds + 1, dtype=np.float32)[:, None]
+    data = xgboost.DMatrix(values, np.random.default_rng(0).normal(size=len(values)))
+    parameters = {"max_depth": 12, "eta": 1, "min_child_weight": 0, "lambda": 0, "nthread": 1}
+    booster = xgboost.train(parameters, data, num_boost_round=1)
+    forest = Forest.of(booster)
+    assert np.isfinite(forest.thresholds).sum() == thresholds
+    np.testing.assert_array_equal(forest.score(values), booster.inplace_predict(values))
 
 
 def test_rows_in_the_order_of_columns_and_parts_of_wider_rows_are_read_right() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import builders
+from recsys import slate_kernels
 from recsys.candidates import Candidates
 from recsys.interactions import Histories
 from recsys.placing import Kept
@@ -137,3 +138,26 @@ def test_an_item_that_stands_high_by_its_own_score_fills_the_slot():
     assert fill_places([7, 1, 2, 3, 4], kept, 4, {}) == [7, 1, 2, 3]
     assert fill_places([1, 2, 7, 3, 4], kept, 4, {}) == [1, 2, 7, 3]
     assert fill_places([1, 2, 3, 5, 7, 4], kept, 4, {}) == [1, 2, 3, 4]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([1, 5, 40, 700]))
+def test_the_best_of_many_candidates_come_first_and_of_equals_the_first(seed, most):
+    random = np.random.default_rng(seed)
+    query_num = np.sort(random.integers(0, 3, random.integers(1, 1500))).astype(np.int32)
+    score = random.integers(-9, 9, len(query_num)).astype(np.float32) * random.choice([0.0, 0.5, -3.0])
+    sizes = random.integers(0, most, 4)
+    sizes[1] = (query_num == 1).sum()
+    item_num = random.integers(0, 99, len(query_num)).astype(np.int32)
+    starts, position, items, margin = slate_kernels.best(query_num, item_num, score, sizes)
+    for query, size in enumerate(sizes):
+        own = np.flatnonzero(query_num == query)
+        expected = own[np.argsort(-score[own], kind="stable")][:size] if size <= len(own) else []
+        assert position[starts[query] : starts[query + 1]].tolist() == list(expected)
+    assert (items.tolist(), margin.tolist()) == (item_num[position].tolist(), score[position].tolist())
+
+
+def test_each_candidate_knows_its_sources_and_a_place_without_one_none():
+    rank = np.array([[np.nan, np.nan, np.nan], [1, np.nan, np.nan], [3, np.nan, 1]], dtype=np.float32)
+    assert slate_kernels.proposers(rank, np.array([2, FILL, 0, 1])).tolist() == [5, -1, 0, 1]
+    assert slate_kernels.proposers(rank[:0], np.array([FILL])).tolist() == [-1]

@@ -125,15 +125,13 @@ def test_whatever_the_rules_no_item_comes_twice_or_unallowed_pins_stand_and_the_
         assert ((slate.propensity > 0) & (slate.propensity <= 1)).all()
         own = slate.position != FILL
         assert place.candidates.item_num[slate.position[own]].tolist() == slate.item_num[own].tolist()
-        taken = set()
+        pinned = {}
         for pin in rules.pins:
             item = IDS.num(pin.item_id)
-            if item < 0 or pin.rank in taken or pin.rank > size or item in taken:
-                continue
-            taken |= {pin.rank}
-            if item in place.allowed and pin.rank <= len(items) and pin.item_id not in taken:
-                assert items[pin.rank - 1] == item
-            taken |= {pin.item_id}
+            if item >= 0 and pin.rank <= size and pin.rank not in pinned and item not in pinned.values():
+                pinned[pin.rank] = item
+        for rank, item in pinned.items():
+            assert item not in place.allowed or rank > len(items) or items[rank - 1] == item
 
 
 @settings(max_examples=200, deadline=None)

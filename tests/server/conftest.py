@@ -22,17 +22,17 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.fixture(scope="session")
-def shop():
+def world():
     return worlds.world()
 
 
 @pytest.fixture(scope="session")
-def published(shop, tmp_path_factory):
+def published(world, tmp_path_factory):
     """A registry with one bundle that serves, and a second one, without a ranker, that does not yet."""
     root = tmp_path_factory.mktemp("published")
-    model = worlds.model(shop)
+    model = worlds.model(world)
     ids = [
-        builders.write_bundle(part, Registry(root).versions, until=shop.until).name
+        builders.write_bundle(part, Registry(root).versions, until=world.until).name
         for part in (replace(model, ranker=None), model)
     ]
     Registry(root).promote(ids[1])

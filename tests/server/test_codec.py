@@ -1,16 +1,20 @@
 """Whatever bytes a client sends, it gets an answer or a refusal that is its own fault."""
 
 import contextlib
+import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recsys.config import Config
+from recsys.encoded_slate import item_ids, items
 from recsys.experiments import Experiments
+from recsys.types import FeatureReason, HistoryReason, RuleReason, ServedFrom, Slate, SlateItem
 from recsys.v1 import recommendation_service_pb2 as pb
-from recsys_server import codec, codec_assign, status
+from recsys_server import codec, codec_assign, codec_slate, status
 from recsys_server.errors import InvalidRequestError, MalformedMessageError, RequestError
+from recsys_server.placements import Placements
 
 TEXT = st.text(max_size=300)
 REQUESTS = st.builds(
@@ -25,8 +29,27 @@ REQUESTS = st.builds(
 )
 
 
+SCORES = st.floats(width=32)
+REASONS = st.lists(
+    st.builds(RuleReason, TEXT, TEXT)
+    | st.builds(HistoryReason, TEXT, SCORES)
+    | st.builds(FeatureReason, TEXT, SCORES, SCORES),
+    max_size=2,
+).map(tuple)
+ITEMS = st.builds(
+    SlateItem,
+    item_id=st.text(max_size=20) | TEXT,
+    score=SCORES,
+    sources=st.lists(st.text(max_size=9) | TEXT, max_size=3).map(tuple),
+    reasons=st.just(()) | REASONS,
+    propensity=st.just(1.0) | st.floats(0, 1, width=32),
+)
+LONG_SLATES = st.lists(ITEMS.map(lambda item: item._replace(reasons=())), min_size=3, max_size=3)
+SLATES = st.lists(ITEMS, max_size=5).map(tuple) | LONG_SLATES.map(lambda few: tuple(few * 50))
+
+
 def query(data):
-    return codec.request(data, Config(), Experiments(), now=0)
+    return codec.request(data, Placements(Config()), Experiments(), now=0)
 
 
 @given(st.binary(max_size=200))
@@ -61,12 +84,50 @@ def test_a_query_is_within_every_limit_or_the_request_is_refused(request):
     assert made.assignments == ()
 
 
+def word(reason):
+    match reason:
+        case RuleReason(name, effect):
+            return pb.Reason(rule=pb.RuleReason(name=name, effect=effect))
+        case HistoryReason(item_id, contribution):
+            return pb.Reason(history=pb.HistoryReason(item_id=item_id, contribution=contribution))
+        case FeatureReason(name, value, contribution):
+            known = {"value": value} if math.isfinite(value) else {}
+            return pb.Reason(feature=pb.FeatureReason(name=name, contribution=contribution, **known))
+
+
+@given(SLATES, st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple), st.lists(TEXT, max_size=2).map(tuple))
+@settings(max_examples=100, deadline=None)
+def test_a_slate_on_the_wire_says_what_protobuf_itself_would_write(slate, assignments, degraded):
+    expected = pb.RecommendResponse(bundle_id="b", degraded=degraded)
+    for experiment, variant in assignments:
+        expected.assignments.add(experiment=experiment, variant=variant)
+    for rank, item in enumerate(slate, start=1):
+        wire = expected.items.add(item_id=item.item_id, rank=rank, score=item.score, sources=item.sources)
+        wire.reasons.extend(map(word, item.reasons))
+        if item.propensity < 1:
+            wire.propensity = item.propensity
+    encoded = codec_slate.slate(Slate(slate, ServedFrom.MODEL, degraded), "b", assignments)
+    read = pb.RecommendResponse.FromString(encoded)
+    assert read.SerializeToString(deterministic=True) == expected.SerializeToString(deterministic=True)
+
+
+@given(SLATES)
+@example((SlateItem("i", 0.5, ("s" * 40_000, "t")),))
+@settings(max_examples=100, deadline=None)
+def test_a_slate_as_it_was_sent_is_read_again_without_protobuf(slate):
+    encoded = codec_slate.slate(Slate(slate, ServedFrom.MODEL, ("ranker",)), "b", (("experiment", "variant"),))
+    sent = codec_slate.degraded(encoded, ["retrieval"])
+    assert repr([*items(sent)]) == repr([item._replace(reasons=()) for item in slate])
+    assert list(filter(None, item_ids(sent))) == [item.item_id for item in slate if item.item_id]
+
+
 def test_a_response_is_its_two_parts_joined():
     slate = pb.RecommendResponse(bundle_id="b", degraded=["ranker"], items=[pb.RecommendedItem(item_id="i", rank=1)])
-    data = codec.response("r", codec.ServedFrom.MODEL, {"rank": 1.25}, slate.SerializeToString())
+    data = codec_slate.response("r", ServedFrom.MODEL, slate.SerializeToString(), 0.5, (("rank", 1.25),))
     response = pb.RecommendResponse.FromString(data)
     assert (response.recommendation_id, response.bundle_id, response.served_from) == ("r", "b", pb.SERVED_FROM_MODEL)
-    assert response.stage_timings[0].duration.ToMilliseconds() == 1250
+    timings = [(timing.stage, timing.duration.ToMilliseconds()) for timing in response.stage_timings]
+    assert timings == [("wait", 500), ("rank", 1250)]
     assert response.items[0].item_id == "i"
 
 
@@ -83,5 +144,5 @@ def test_each_reason_of_the_wire_is_used():
 
 
 def test_each_served_from_and_policy_of_the_wire_has_its_word():
-    assert {codec._SERVED_FROM[word] for word in codec.ServedFrom} == set(pb.ServedFrom.values()) - {0}
+    assert {codec_slate._SERVED_FROM[word] for word in ServedFrom} == set(pb.ServedFrom.values()) - {0}
     assert set(codec._POLICIES) == set(pb.ExcludePolicy.values()) - {0}

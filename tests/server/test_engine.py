@@ -116,9 +116,9 @@ async def test_the_stages_of_each_batch_are_observed_with_the_wait_for_it(recomm
     recommender.open.set()
     await asyncio.gather(first, second)
     await running.close()
-    assert [set(stages) for stages in observed] == [{"wait", "retrieve"}] * 2
-    assert observed[0]["retrieve"] >= 0.1
-    assert observed[1]["wait"] >= 0.1
+    assert [{stage for stage, _ in stages} for stages in observed] == [{"wait", "retrieve"}] * 2
+    assert dict(observed[0])["retrieve"] >= 0.1
+    assert dict(observed[1])["wait"] >= 0.1
 
 
 async def test_a_failure_is_logged_once_a_minute_not_once_a_query(recommender, caplog):

@@ -98,6 +98,17 @@ async def test_events_of_a_request_count_like_recorded_ones_but_are_not_kept(reg
         assert nobody.served_from == pb.SERVED_FROM_POPULAR_CACHE
 
 
+async def test_a_kept_slate_is_not_that_of_other_events_told(registry, recommender):
+    user = recommender.model.users.ids(np.array([0]))[0]
+    async with serving(registry) as client:
+        served = []
+        for item in recommender.model.items.ids(np.array([3, 50])):
+            event = event_pb2.Event(item_id=item, event_type=VIEW)
+            event.event_time.FromSeconds(recommender.until + 9)
+            served.append(await client.recommend(pb.RecommendRequest(user_id=user, recent_events=[event])))
+        assert {one.served_from for one in served} == {pb.SERVED_FROM_MODEL}
+
+
 async def test_events_from_before_the_end_of_the_bundles_data_change_nothing(registry, recommender, tmp_path):
     item = recommender.model.items.ids(np.array([3]))[0]
     old = told("nobody", item)
@@ -112,6 +123,7 @@ async def test_a_state_that_cannot_be_read_degrades_the_slate_and_says_so(regist
     user = recommender.model.users.ids(np.array([0]))[0]
     async with serving(registry, tmp_path) as client:
         whole = await client.recommend(pb.RecommendRequest(user_id=user))
+        await client.record(told(user, "unknown"))
         client.app.state._events.close()
         response = await client.recommend(pb.RecommendRequest(user_id=user))
         assert list(response.degraded) == ["state"]

@@ -29,11 +29,11 @@ def flip_a_byte(path):
     path.write_bytes(data)
 
 
-def test_the_server_serves_says_so_in_one_line_and_drains_on_sigterm(registry, shop, tmp_path):
+def test_the_server_serves_says_so_in_one_line_and_drains_on_sigterm(registry, world, tmp_path):
     with started(registry, tmp_path) as server:
         assert server.bundle_id == Registry(registry).live()
-        known, new = server.ask("--slate-size", "5", shop.users.id(3), "somebody-new")
-        (seeded,) = server.ask("--seed", shop.items.id(1), "--exclude-policy", "seen")
+        known, new = server.ask("--slate-size", "5", world.users.id(3), "somebody-new")
+        (seeded,) = server.ask("--seed", world.items.id(1), "--exclude-policy", "seen")
         assert server.stop() == 0
         assert server.process.stdout.read() == ""
     assert (known["served_from"], new["served_from"]) == ("SERVED_FROM_MODEL", "SERVED_FROM_POPULAR_CACHE")
@@ -41,21 +41,21 @@ def test_the_server_serves_says_so_in_one_line_and_drains_on_sigterm(registry, s
     assert len(new["items"]) == 5
     assert seeded["served_from"] == "SERVED_FROM_MODEL"
     assert len(seeded["items"]) == 20
-    assert shop.items.id(1) not in [item["item_id"] for item in seeded["items"]]
+    assert world.items.id(1) not in [item["item_id"] for item in seeded["items"]]
     assert all(json.loads(line)["level"] == "info" for line in server.log.read_text().splitlines())
 
 
-def test_a_published_bundle_is_loaded_and_a_damaged_one_refused_by_the_name_of_its_file(registry, shop, tmp_path):
+def test_a_published_bundle_is_loaded_and_a_damaged_one_refused_by_the_name_of_its_file(registry, world, tmp_path):
     first, second = Registry(registry).live(), other_bundle(registry)
     with started(registry, tmp_path) as server:
         Registry(registry).promote(second)
         server.wait_for_log(f"serving bundle {second}")
-        assert server.ask(shop.users.id(3))[0]["bundle_id"] == second
+        assert server.ask(world.users.id(3))[0]["bundle_id"] == second
         flip_a_byte(Registry(registry).path(first) / "als_item_factors.npy")
         Registry(registry).promote(first)
         server.wait_for_log("als_item_factors.npy")
         time.sleep(0.5)
-        assert server.ask(shop.users.id(4))[0]["bundle_id"] == second
+        assert server.ask(world.users.id(4))[0]["bundle_id"] == second
         assert server.stop() == 0
     errors = [line for line in map(json.loads, server.log.read_text().splitlines()) if line["level"] == "error"]
     assert len(errors) == 1
@@ -63,7 +63,7 @@ def test_a_published_bundle_is_loaded_and_a_damaged_one_refused_by_the_name_of_i
     assert "traceback" not in errors[0]
 
 
-def test_an_empty_registry_is_waited_for(registry, shop, tmp_path):
+def test_an_empty_registry_is_waited_for(registry, world, tmp_path):
     bundle_id = Registry(registry).live()
     with started(tmp_path / "empty", tmp_path) as server:
         assert server.bundle_id == "none"
@@ -72,7 +72,7 @@ def test_an_empty_registry_is_waited_for(registry, shop, tmp_path):
         assert "UNAVAILABLE" in refused.stderr
         shutil.copytree(registry, tmp_path / "empty")
         server.wait_for_log(f"serving bundle {bundle_id}")
-        assert server.ask(shop.users.id(3))[0]["bundle_id"] == bundle_id
+        assert server.ask(world.users.id(3))[0]["bundle_id"] == bundle_id
 
 
 @pytest.mark.parametrize("name", ["ranker.ubj", "manifest.json", "users.npy"])
@@ -126,12 +126,12 @@ def test_no_module_of_ours_in_the_server_imports_pickle():
             )
 
 
-def test_the_storefront_fills_a_slot_and_falls_back_when_nobody_answers(registry, shop, tmp_path):
+def test_the_storefront_fills_a_slot_and_falls_back_when_nobody_answers(registry, world, tmp_path):
     script = str(ROOT / "examples" / "storefront.py")
-    user = shop.users.id(3)
+    user = world.users.id(3)
     with started(registry, tmp_path) as server:
         for _ in range(5):  # its deadline is short, and a machine that tests may be slow
-            done = run(script, "--address", server.address, "--user", user, "--seen-now", shop.items.id(1))
+            done = run(script, "--address", server.address, "--user", user, "--seen-now", world.items.id(1))
             assert done.returncode == 0, done.stderr
             if "bestseller" not in done.stdout:
                 break

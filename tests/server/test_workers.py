@@ -103,10 +103,10 @@ def test_the_metrics_of_all_workers_stand_at_one_address_each_with_its_number(se
     assert page.count("# TYPE recsys_requests_total counter") == 1
 
 
-def test_an_event_that_one_worker_acknowledged_is_known_to_the_other_at_once(shop, pair):
+def test_an_event_that_one_worker_acknowledged_is_known_to_the_other_at_once(world, pair):
     for user, (told, asked) in {"new-1": (0, 1), "new-2": (1, 0)}.items():
         assert ask(pair[asked], user).served_from == pb.SERVED_FROM_POPULAR_CACHE
-        event = event_pb2.Event(event_id=user, user_id=user, item_id=shop.items.id(1))
+        event = event_pb2.Event(event_id=user, user_id=user, item_id=world.items.id(1))
         event.event_type = event_pb2.EVENT_TYPE_VIEW_ITEM
         event.event_time.GetCurrentTime()
         stub = event_service_pb2_grpc.EventServiceStub(pair[told])
@@ -114,7 +114,7 @@ def test_an_event_that_one_worker_acknowledged_is_known_to_the_other_at_once(sho
         assert ask(pair[asked], user).served_from == pb.SERVED_FROM_MODEL
 
 
-def test_a_killed_worker_is_replaced_soon_and_the_other_answers_all_along(request, server, shop, pair):
+def test_a_killed_worker_is_replaced_soon_and_the_other_answers_all_along(request, server, world, pair):
     calls, stop = {0: [], 1: []}, threading.Event()
 
     def load(worker):
@@ -122,7 +122,7 @@ def test_a_killed_worker_is_replaced_soon_and_the_other_answers_all_along(reques
         while not stop.is_set():
             number += 1
             try:
-                ask(pair[worker], shop.users.id(number % 20))
+                ask(pair[worker], world.users.id(number % 20))
                 calls[worker].append((time.monotonic(), True))
             except grpc.RpcError:
                 calls[worker].append((time.monotonic(), False))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from recsys.event_log import EventLog, LoggedEvent, UserState
+from recsys.types import SECONDS_PER_DAY as DAY
 from recsys.types import EventType, LiveEvent
 
 VIEW, BUY, SEARCH, SEEN = EventType.VIEW_ITEM, EventType.PURCHASE, EventType.SEARCH, EventType.IMPRESSION
@@ -47,6 +48,29 @@ class EventLogSuite:
         others = [open_log(), open_log()]
         log.append([event("a")])
         assert [items(other.of_user("u1", 0, 10)) for other in others] == [["i1"], ["i1"]]
+
+    def test_a_mark_tells_each_process_which_users_have_events_since_a_time_and_when_one_joins(self, log, open_log):
+        other = open_log()
+        assert other.mark("u1", 0) == 0
+        marks = []
+        for number in range(3):
+            log.append([event(str(number), 5 * DAY), event(f"x{number}", DAY, user_id="u2")])
+            marks.append(other.mark("u1", 5 * DAY + 9))
+        assert len({0, *marks}) == 4, "each event changes it"
+        assert (other.mark("u1", 6 * DAY), other.mark("u2", 2 * DAY), other.mark("u3", 0)) == (0, 0, 0)
+        log.append([event("0"), event("s", 9 * DAY, "", SEARCH), event("i", 9 * DAY, "i1", SEEN), event("o", 1)])
+        assert other.mark("u1", 6 * DAY) == 0, "what is no history is not marked"
+        assert other.mark("u1", 5 * DAY) > marks[-1], "an old event keeps the day of the newest"
+
+    def test_news_are_the_events_behind_a_sequence_number_and_tell_the_last_one_of_the_log(self, log):
+        assert log.news("u1", 0, 10, 0) == (UserState(), 0)
+        log.append([event("a", 100, "i1"), event("b", 300, "i3"), event("x", 400, user_id="u2")])
+        state, taken = log.news("u1", 0, 10, 0)
+        assert (items(state), taken) == (["i3", "i1"], 3)
+        assert log.news("u1", 0, 10, taken) == (UserState(), 3)
+        log.append([event("c", 200, "i2"), event("d", 50, "i0")])
+        state, taken = log.news("u1", 100, 10, taken)
+        assert (items(state), state.version, taken) == (["i2"], 4, 5)
 
     def test_a_user_has_own_events_newest_first_those_of_one_time_by_their_arrival(self, log):
         log.append([event("a", 100, "i1"), event("b", 300, "i3"), event("x", 400, "i9", user_id="u2")])

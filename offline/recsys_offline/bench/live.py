@@ -161,7 +161,7 @@ def _slates(data: Dataset, recommender: Recommender, queries: list[Query]) -> In
 def _train(data: Dataset, until: int | None) -> Recommender:
     """A recommender of default settings."""
     config = Config()
-    steps = Steps(training.n_steps(config))
+    steps = Steps(training.N_STEPS)
     try:
         trained = training.train(data, until, config, steps)
     finally:

@@ -139,7 +139,7 @@ def judge(one: DataSet, folder: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="recsys-bench-") as scratch:
         case = one.prepare(folder / one.folder, Path(scratch) / "dataset")
     start = time.monotonic()
-    steps = Steps(training.n_steps(config))
+    steps = Steps(training.N_STEPS)
     trained = training.train(case.data, case.until, config, steps)
     steps.close()
     seconds = time.monotonic() - start

@@ -35,8 +35,9 @@ from recsys_offline.train import blending, content, fitting, slots, snapshots, t
 from recsys_offline.train.describe import describe
 from recsys_offline.train.factorise import Shape
 from recsys_offline.train.fitting import Setting
+from recsys_offline.train.learning import CONTENT
 from recsys_offline.train.publish import publish
-from recsys_offline.train.run import CONTENT, Trained
+from recsys_offline.train.run import Trained
 from recsys_offline.train.specs import Facts, propose
 from recsys_offline.train.steps import Steps
 

@@ -18,7 +18,7 @@ from recsys_offline.bench.quality import machine
 from recsys_offline.bench.train_parts import ALS, PARTS, SEED, XGBOOST
 
 TUNING = "Tune the sources"
-_KIND = re.compile(r" (as of|of|on) .*")
+_COUNT = re.compile(r" (of|on) .*")
 
 Figures = dict[str, Any]
 
@@ -60,13 +60,8 @@ def ratio(figures: Figures) -> float:
 
 
 def by_kind(steps: Sequence[Figures]) -> dict[str, tuple[float, float]]:
-    """Seconds of the steps of each kind, which windows repeat, and the peak memory in MiB up to the last of them."""
-    kinds: dict[str, tuple[float, float]] = {}
-    for step in steps:
-        kind = _KIND.sub("", step["name"])
-        seconds, peak = kinds.get(kind, (0.0, 0.0))
-        kinds[kind] = (seconds + step["seconds"], max(peak, step["peak_mib"]))
-    return kinds
+    """Seconds of each step, by its name without counts, in which sizes differ, and the peak memory in MiB so far."""
+    return {_COUNT.sub("", step["name"]): (step["seconds"], step["peak_mib"]) for step in steps}
 
 
 def growth(sizes: Sequence[Figures]) -> dict[str, float]:

@@ -1,13 +1,16 @@
 """What ``recsys bench train`` runs in processes of its own: a shop drawn, the whole job, and its two libraries alone.
 
-The whole job leaves what it last handed to ``implicit`` and to XGBoost in files; alone, each is given the same again.
+The whole job leaves the most that it handed to ``implicit`` and to XGBoost in files, which is what its last fits are
+given; alone, each library is given the same again, and every processor.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,7 +74,7 @@ def draw(folder: Path, wanted: int) -> Figures:
 def whole(folder: Path, _: int) -> Figures:
     """``recsys train`` with default settings."""
     parameters = Config()
-    steps = Steps(training.n_steps(parameters) + 2)
+    steps = Steps(training.N_STEPS + 2)
     _keep_als(folder)
     _keep_xgboost(folder)
     registry = Registry(folder / REGISTRY)
@@ -90,7 +93,7 @@ def whole(folder: Path, _: int) -> Figures:
 def als_alone(folder: Path, _: int) -> Figures:
     """``implicit`` on the matrix of the job's last fit, from chance and with all sweeps, as it would be used alone."""
     given = json.loads((folder / f"{ALS}.json").read_text(encoding="utf-8"))
-    given["iterations"] = Config().als.iterations
+    given |= {"iterations": Config().als.iterations, "num_threads": _processors()}
     matrix = sp.load_npz(folder / f"{ALS}.npz")
     model = _implicit()(**given)
     with threadpool_limits(1, user_api="blas"), _watched() as spent:
@@ -99,26 +102,27 @@ def als_alone(folder: Path, _: int) -> Figures:
 
 
 def xgboost_alone(folder: Path, _: int) -> Figures:
-    """XGBoost on the training set of the job's last fit."""
+    """XGBoost on the training set of the job's last fit, with all processors."""
     given = json.loads((folder / f"{XGBOOST}.json").read_text(encoding="utf-8"))
     arrays = (np.load(folder / f"{XGBOOST}_{name}.npy") for name in TrainingSet.__slots__)
     section = RankerSection(**given.pop("section"))
     training_set = TrainingSet(*arrays)
     with _watched() as spent:
-        ranker.fit(training_set, section, **given)
+        ranker.fit(training_set, section, threads=_processors(), **given)
     return {**spent, "shape": training_set.features.shape, "trees": section.trees}
 
 
 def _keep_als(folder: Path) -> None:
-    """Whatever ``implicit`` fits from now on is kept; the last is what stays."""
-    model_of = _implicit()
+    """The largest matrix that ``implicit`` fits from now on is kept."""
+    model_of, most = _implicit(), _Most()
     fit: Callable[..., None] = model_of.fit
 
     def fit_and_keep(model: Any, matrix: sp.csr_matrix, **options: bool) -> None:
-        sp.save_npz(folder / f"{ALS}.npz", matrix, compressed=False)
-        names = ("factors", "regularization", "random_state", "num_threads")
-        given = {name: getattr(model, name) for name in names}
-        (folder / f"{ALS}.json").write_text(json.dumps(given), encoding="utf-8")
+        with most.if_more(matrix.nnz) as more:
+            if more:
+                sp.save_npz(folder / f"{ALS}.npz", matrix, compressed=False)
+                given = {name: getattr(model, name) for name in ("factors", "regularization", "random_state")}
+                (folder / f"{ALS}.json").write_text(json.dumps(given), encoding="utf-8")
         fit(model, matrix, **options)
 
     model_of.fit = fit_and_keep
@@ -126,16 +130,37 @@ def _keep_als(folder: Path) -> None:
 
 def _keep_xgboost(folder: Path) -> None:
     """Likewise for what the ranker is fitted on."""
-    fit = ranker.fit
+    fit, most = ranker.fit, _Most()
 
     def fit_and_keep(training: TrainingSet, config: RankerSection, seed: int, threads: int) -> Ranker:
-        for name in TrainingSet.__slots__:
-            np.save(folder / f"{XGBOOST}_{name}.npy", getattr(training, name))
-        given = {"section": config.model_dump(), "seed": seed, "threads": threads}
-        (folder / f"{XGBOOST}.json").write_text(json.dumps(given), encoding="utf-8")
+        with most.if_more(len(training)) as more:
+            if more:
+                for name in TrainingSet.__slots__:
+                    np.save(folder / f"{XGBOOST}_{name}.npy", getattr(training, name))
+                given = {"section": config.model_dump(), "seed": seed}
+                (folder / f"{XGBOOST}.json").write_text(json.dumps(given), encoding="utf-8")
         return fit(training, config, seed, threads)
 
     ranker.fit = fit_and_keep
+
+
+class _Most:
+    """The largest size so far, one thread at a time: fits run side by side."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._size = 0
+
+    @contextmanager
+    def if_more(self, size: int) -> Iterator[bool]:
+        """Whether a size is the largest so far; while the block runs, no other is looked at."""
+        with self._lock:
+            yield size > self._size
+            self._size = max(self._size, size)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _implicit() -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -16,6 +15,7 @@ from recsys.snapshot import Snapshot
 from recsys.splits import Window
 from recsys.types import Array, Bools, EventType, ExcludePolicy, Float32s, Float64s, Int64s
 from recsys_offline.train.training_set import Replay, replay, replay_newcomers
+from recsys_offline.train.workers import workers
 
 DEPTH = 20
 FACTORS = (0.0, 0.25, 0.5, 0.8, 1.25, 2.0, 4.0)
@@ -29,6 +29,7 @@ def weigh(
     targets: tuple[EventType, ...],
     k: int,
     limit: int,
+    at_once: int = 1,
 ) -> Float32s:
     """float32[3, S]: for each mode the weights that order best what came true in some windows together.
 
@@ -40,6 +41,7 @@ def weigh(
         targets: event types that count.
         k: candidates from each source.
         limit: of users in a window.
+        at_once: replays that run side by side.
     """
     replays = [
         [replay(snapshot, truth.thinned(limit), window.now, policy, k) for window, truth, snapshot in cuts]
@@ -49,9 +51,11 @@ def weigh(
         [replay_newcomers(snapshot, truth, window, policies[-1], targets, k, limit) for window, truth, snapshot in cuts]
     )
     weights: list[Float32s] = []
-    for of_mode in replays:
-        parts = list(chain(*of_mode))
-        weights.append(search(parts) if parts else weights[-1])
+    with workers(at_once) as pool:
+        played = [[pool.submit(list, part) for part in of_mode] for of_mode in replays]
+        for of_mode in played:
+            parts = [part for window in of_mode for part in window.result()]
+            weights.append(search(parts) if parts else weights[-1])
     return np.stack([*weights[: N_MODES - len(weights)], *weights])
 
 

@@ -16,8 +16,6 @@ from recsys.types import Float32s, Float64s, Int32s
 from recsys_offline.openmp import ensure_openmp
 
 USERS_AT_ONCE = 100_000
-SWEEPS_ON = 3
-"""Of ALS that goes on from earlier factors: after one, lists were as good as after ten from chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ def als(
         seed: of the start.
         threads: of the computation.
         asked: users whose factors are wanted; None: all.
-        start: float32[n_items, d], item factors of an earlier time to go on from, in few sweeps; None: from chance.
+        start: float32[n_items, d], item factors of an earlier time to go on from; None: from chance.
     """
     ensure_openmp()
     from implicit.als import AlternatingLeastSquares  # noqa: PLC0415 - needs OpenMP found first
@@ -76,7 +74,7 @@ def als(
         model = AlternatingLeastSquares(
             factors=config.factors,
             regularization=config.regularization,
-            iterations=config.iterations if start is None else min(SWEEPS_ON, config.iterations),
+            iterations=config.iterations,
             random_state=seed,
             num_threads=threads,
         )

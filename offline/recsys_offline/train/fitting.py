@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,6 +23,8 @@ from recsys_offline.train.factorise import Shape
 from recsys_offline.train.specs import Spec
 
 HISTORY = "history_half_life_days"
+ROUNDS = "rounds"
+"""Of a fit that comes nearer in each, where a spec says how many: sweeps of ALS, passes of the spectral filter."""
 LEAST_RECALL = 0.99
 PROBED_USERS = 500
 
@@ -37,7 +40,8 @@ class Setting:
         targets: event types that the ranker predicts.
         described: None where nothing is known of the items.
         asked: rows of the users whose own vectors are wanted; None: all.
-        start: float32[n_items, d], factors of an earlier time that ALS goes on from; None: it starts from chance.
+        start: float32[n_items, d] of some sources by name: factors of an earlier time that they go on from, in one
+            round; the others start from chance.
     """
 
     shape: Shape
@@ -46,7 +50,7 @@ class Setting:
     targets: tuple[EventType, ...]
     described: Described | None = None
     asked: Int32s | None = None
-    start: Float32s | None = None
+    start: Mapping[str, Float32s] = field(default_factory=dict)
 
     @property
     def weights(self) -> dict[EventType, float]:
@@ -94,19 +98,31 @@ def _number(spec: Spec, name: str) -> float:
     return float(spec.parameters[name])
 
 
+def _rounds(spec: Spec, setting: Setting, usual: int) -> int:
+    """How many rounds a fit takes: one where it goes on from earlier factors."""
+    return 1 if spec.name in setting.start else int(spec.parameters.get(ROUNDS, usual))
+
+
 def _als(spec: Spec, events: Events, now: int, setting: Setting) -> AlsSource:
     """Matrix factorisation, searched exactly."""
     alpha, half_life = _number(spec, "alpha"), _number(spec, "half_life_days")
     confidence = Confidence.of(setting.weights, alpha, half_life, now)
+    sweeps = setting.config.als.iterations
     section = setting.config.als.model_copy(
-        update={"factors": int(_number(spec, "factors")), "regularization": _number(spec, "regularization")}
+        update={
+            "factors": int(_number(spec, "factors")),
+            "regularization": _number(spec, "regularization"),
+            "iterations": min(_rounds(spec, setting, sweeps), sweeps),
+        }
     )
-    seed = setting.config.train.seed
-    shared = (setting.threads, setting.asked, setting.start)
+    seed, asked = setting.config.train.seed, setting.asked
+    shared = (setting.threads, asked, setting.start.get(spec.name))
     factors = factorise.als(events, setting.shape, confidence, section, seed, *shared)
     index = ItemIndex.exact(factors.item_factors)
     # Half precision, as stored and served, so that the ranker learns from what it will see.
-    user_factors = factors.user_factors.astype(np.float16)
+    user_factors = np.zeros(factors.user_factors.shape, dtype=np.float16)
+    wanted = slice(None) if asked is None else asked  # rows that are not touched take no memory
+    user_factors[wanted] = factors.user_factors[wanted]
     return AlsSource(factors.item_factors, user_factors, factors.gram, confidence, index)
 
 
@@ -120,7 +136,9 @@ def _neighbours(spec: Spec, events: Events, now: int, setting: Setting) -> Simil
 def _spectral(spec: Spec, events: Events, now: int, setting: Setting) -> SpectralSource:
     """The low-pass filter of the graph of users and items."""
     matrix = _acted_on(spec, events, now, setting)
-    factors, inverse_degree = spectral.low_pass(matrix, int(_number(spec, "dimensions")), setting.config.train.seed)
+    passes, start = _rounds(spec, setting, spectral.PASSES), setting.start.get(spec.name)
+    shape = (int(_number(spec, "dimensions")), setting.config.train.seed)
+    factors, inverse_degree = spectral.low_pass(matrix, *shape, passes, start)
     weights = type_weights(setting.weights)
     return SpectralSource(factors, inverse_degree, weights, _number(spec, HISTORY), ItemIndex.exact(factors), spec.name)
 

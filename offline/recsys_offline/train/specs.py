@@ -19,7 +19,7 @@ from recsys.types import INTERACTION_TYPES, EventType
 FOREVER_DAYS = 36_500.0
 """A half-life that is none."""
 TUNED_EVENTS = 3_000_000
-"""Above, the defaults are taken as they are, and the windows' ALS goes on from that of the oldest."""
+"""Above, the defaults are taken as they are, factors go on from before the oldest window, and fits run side by side."""
 
 Parameters = Mapping[str, float | str]
 Grid = tuple[Mapping[str, float], ...]
@@ -79,7 +79,7 @@ class Facts:
     def of(cls, events: Events, n_items: int, has_times: bool, targets: tuple[EventType, ...]) -> Facts:
         """The facts of some events."""
         taken = events.of_types(INTERACTION_TYPES)
-        visits, users = (len(np.unique(column)) for column in (taken.session_num, taken.user_num))
+        visits, users = (int(np.count_nonzero(np.bincount(column))) for column in (taken.session_num, taken.user_num))
         return cls(
             n_events=len(taken),
             n_items=n_items,
