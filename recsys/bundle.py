@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from recsys.content import ContentModel, Encoder
 from recsys.content_source import ContentSource, DescribedSource
 from recsys.errors import BundleError
 from recsys.interactions import Histories
+from recsys.item_blocks import ItemBlocks
 from recsys.item_index import IndexChoice, ItemIndex
 from recsys.item_stats import ItemStats
 from recsys.manifest import GoldenAnswer, Manifest
@@ -152,7 +153,7 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
     match source:
         case AlsSource(item_factors, user_factors, gram, confidence, index):
             arrays: dict[str, Array] = {"item_factors": item_factors, "user_factors": user_factors, "gram": gram}
-            return arrays | _by_length(index), {
+            return arrays | _blocks(index), {
                 "kind": "als",
                 "weights": confidence.weights.tolist(),
                 "alpha": confidence.alpha,
@@ -163,7 +164,7 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
         case SpectralSource(item_factors, inverse_degree, weights, half_life_days, index):
             arrays = {"item_factors": item_factors, "inverse_degree": inverse_degree}
             described = {"kind": "spectral", "weights": weights.tolist(), "half_life_days": half_life_days}
-            return arrays | _by_length(index), {**described, "index": asdict(index.choice)}
+            return arrays | _blocks(index), {**described, "index": asdict(index.choice)}
         case DescribedSource(_, factors):
             return {"factors": factors}, {"kind": "described"}
         case ContentSource(_, item_num, ContentModel(encoder, weights, strength)):
@@ -180,17 +181,20 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
     raise TypeError(f"no file format for {source.name}")
 
 
-def _by_length(index: ItemIndex) -> dict[str, Array]:
-    """The factors by falling norm, of an index that searches the longest."""
-    return {"index_factors": index.factors, "index_order": index.order} if index.choice.longest else {}
+def _blocks(index: ItemIndex) -> dict[str, Array]:
+    """The arrays of an index that searches blocks."""
+    if index.blocks is None:
+        return {}
+    return {f"index_{field.name}": getattr(index.blocks, field.name) for field in fields(ItemBlocks)}
 
 
 def _index(folder: Path, name: str, choice: IndexChoice, factors: Float32s) -> ItemIndex:
     """The index of a source, as it was chosen."""
     if choice.probes:
         return ItemIndex.read(folder / f"{name}.index", choice, factors)
-    if choice.longest:
-        return ItemIndex(choice, _map(folder, f"{name}_index_factors"), _map(folder, f"{name}_index_order"))
+    if choice.searched:
+        blocks = ItemBlocks(*(_map(folder, f"{name}_index_{field.name}") for field in fields(ItemBlocks)))
+        return ItemIndex(choice, factors, blocks)
     return ItemIndex.exact(factors)
 
 

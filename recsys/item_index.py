@@ -1,34 +1,30 @@
-"""Maximum inner product search over item factors: of the longest ones by a matrix product, or by FAISS."""
+"""Maximum inner product search over item factors: through blocks of items by falling length, or by FAISS."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import faiss
 import numpy as np
 
-from recsys import order_kernels
-from recsys.fetching import best_allowed, fetched
+from recsys import index_kernels
+from recsys.fetching import EVERY_ITEM, Permitted, best_allowed, fetched, permitted, slots
+from recsys.item_blocks import ItemBlocks
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
-EXACT_BELOW = 20_000
 RECALL_DEPTH = 200
-LEAST_LONGEST = 2_000
-"""Fewer items are never searched: a query may ask for many, and exclude many."""
+BOUNDS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
+"""The smaller, the sooner a search through blocks ends; with 1 it misses only by the codes."""
 PROBES = (8, 16, 32, 64)
-PROBED_COST = 2.0
-"""An item met in a list costs more than one in a row of a matrix, which is multiplied with many queries at once."""
+PROBED_COST = 6.0
+"""An item met in a list costs so many times what one in a block does."""
 FEW_ITEMS = 5_000
 FEW_SHARE = 0.05
 """Where no more items than the larger of the two are allowed, looking at each costs less than an index."""
-SPARSE = 4
-"""Allowed items are picked out of more than so many times as many before they are multiplied, not after."""
-LARGEST_SHARE = 0.5
-"""Of the items; above it a copy of the factors by falling norm is not worth its memory."""
+EXACT_BELOW = 20_000
 CELLS = 2**22
 """Scores that are held at once."""
 
@@ -41,13 +37,15 @@ class IndexChoice:
         factory: FAISS factory string; "Flat" where there is no inverted file.
         probes: of an inverted file.
         recall: recall@200 against exact search.
-        longest: so many items of the largest norm are searched; 0: all.
+        bound: a search through blocks ends where no product of two lengths, times this, is among the best.
+        searched: items that a query looks at in blocks, on average; 0: there are none, each item is looked at.
     """
 
     factory: str
     probes: int
     recall: float
-    longest: int = 0
+    bound: float = 1.0
+    searched: int = 0
 
 
 EXACT = IndexChoice("Flat", 0, 1.0)
@@ -56,28 +54,36 @@ EXACT = IndexChoice("Flat", 0, 1.0)
 class ItemIndex:
     """Item factors float32[n_items, d], in which the best of a query are found.
 
-    Without an inverted file they are kept by falling norm, and the first are searched by brute force: a long vector has
-    the larger inner products. :attr:`order` int32[n_items] has the item of each of the rows :attr:`factors`; where all
-    are searched, they stay as they are.
+    Attributes:
+        choice: what is searched, and why.
+        factors: float32[n_items, d].
+        blocks: None where each item is looked at, or an inverted file is there.
     """
 
-    __slots__ = ("_lists", "choice", "factors", "order")
+    __slots__ = ("_lists", "_reach", "blocks", "choice", "factors")
 
-    def __init__(self, choice: IndexChoice, factors: Float32s, order: Int32s, lists: faiss.Index | None = None) -> None:
+    def __init__(
+        self,
+        choice: IndexChoice,
+        factors: Float32s,
+        blocks: ItemBlocks | None = None,
+        lists: faiss.Index | None = None,
+    ) -> None:
         self.choice = choice
-        self.factors = factors
-        self.order = order
+        self.factors = frozen(factors)
+        self.blocks = blocks
+        self._reach = None if blocks is None else frozen(np.float32(choice.bound) * blocks.length)
         self._lists = lists
 
     @classmethod
     def exact(cls, factors: Float32s) -> ItemIndex:
         """Brute force over all items."""
-        return cls(EXACT, factors, np.arange(len(factors), dtype=np.int32))
+        return cls(EXACT, factors)
 
     @classmethod
     def read(cls, path: Path, choice: IndexChoice, factors: Float32s) -> ItemIndex:
         """The inverted file at a path; it must have been verified before, as FAISS trusts what it reads."""
-        return cls(choice, factors, np.arange(len(factors), dtype=np.int32), faiss.read_index(str(path)))
+        return cls(choice, factors, lists=faiss.read_index(str(path)))
 
     def write(self, path: Path) -> None:
         """Write the inverted file, which there is where the choice has probes."""
@@ -86,30 +92,37 @@ class ItemIndex:
     def best(self, batch: QueryBatch, vectors: Float32s, k: int) -> tuple[Int32s, Float32s]:
         """The k items of largest inner product that may be in each query's slate: int32[q, k] and float32[q, k].
 
-        Exact where few items are allowed, or where an inverted file has too few of them; with any condition at least as
-        many allowed items are looked at as without one.
+        Exact where few items are allowed, or where an inverted file has too few of them.
 
         Args:
             batch: q queries.
-            vectors: float32[q, d].
+            vectors: float32[q, d]; nothing is found where one is all 0.
             k: items of each.
         """
-        if self._lists is None or _are_few(batch.allowed_items):
-            rows = self._looked_at(batch.allowed_items)
-            return by_product(batch, k, vectors, self.factors[rows], self.order[rows])
-        return fetched(replace(batch, vectors=vectors), k, self._probed)
+        few = _are_few(batch.allowed_items)
+        if self.blocks is not None and not few:
+            return self.search(vectors, k, permitted(batch))[:2]
+        if self._lists is None or few:
+            found = self._each(batch, vectors, k)
+        else:
+            found = fetched(replace(batch, vectors=vectors), k, self._probed)
+        found[0][~vectors.any(axis=1)] = -1
+        return found
 
-    def _looked_at(self, allowed: Bools | None) -> slice | Int64s:
-        """The rows that are multiplied: the first ones, or some of them."""
-        longest = self.choice.longest or len(self.order)
-        if allowed is None:
-            return slice(0, longest)
-        known = allowed[: len(self.order)]
-        count = int(np.count_nonzero(known))
-        wanted = count if _are_few(allowed) else min(count, longest)
-        place = order_kernels.first_places(frozen(self.order), known, wanted)
-        depth = int(place[-1]) + 1 if wanted else 0
-        return slice(0, depth) if depth <= SPARSE * wanted else place
+    def search(self, vectors: Float32s, k: int, may: Permitted) -> tuple[Int32s, Float32s, int]:
+        """What is found in the blocks, as :meth:`best` gives it, and how many items all queries together looked at."""
+        if self.blocks is None or self._reach is None:
+            raise ValueError("an index without blocks")
+        blocks = (self.blocks.codes, self.blocks.items, self.blocks.unit, self._reach)
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        return index_kernels.best(*blocks, self.factors, vectors, k, *may)[:3]
+
+    def _each(self, batch: QueryBatch, vectors: Float32s, k: int) -> tuple[Int32s, Float32s]:
+        """The best of all allowed items, each of which is looked at."""
+        if batch.allowed_items is None:
+            return by_product(batch, k, vectors, self.factors, np.arange(len(self.factors), dtype=np.int32))
+        items = np.flatnonzero(batch.allowed_items[: len(self.factors)]).astype(np.int32)
+        return by_product(batch, k, vectors, self.factors[items], items)
 
     def _probed(self, batch: QueryBatch, count: int) -> tuple[Int32s, Float32s]:
         """What the inverted file finds, whether excluded or not."""
@@ -119,8 +132,7 @@ class ItemIndex:
         items, scores = self.probe(vectors, count, allowed)
         if (items[:, : np.count_nonzero(allowed)] >= 0).all():
             return items, scores
-        everyone, rows = replace(batch, excluded=batch.excluded[:0]), self._looked_at(allowed)
-        return by_product(everyone, count, vectors, self.factors[rows], self.order[rows])
+        return self._each(replace(batch, excluded=batch.excluded[:0]), vectors, count)
 
     def probe(self, vectors: Float32s, count: int, allowed: Bools | None = None) -> tuple[Int32s, Float32s]:
         """What is found in the nearest lists: int32[q, count], -1 after the last, and float32[q, count]."""
@@ -170,8 +182,8 @@ def _are_few(allowed: Bools | None) -> bool:
 def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemIndex:
     """The index that looks at the fewest items and reaches a recall@200 on these queries.
 
-    Small catalogues are searched exactly. For the others the items of largest norm are taken, as many as it needs, and
-    an inverted file with 8-bit codes is tried with more and more probes while it would look at less. Costs are counted,
+    Small catalogues are searched exactly. For the others blocks are searched, to the nearest bound that is enough, and
+    an inverted file with 8-bit codes is tried with more and more probes while it would cost less. Costs are counted,
     not measured, so that the same data give the same choice.
 
     Args:
@@ -179,31 +191,38 @@ def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemInd
         queries: float32[q, d], user vectors to measure on.
         least_recall: share of the exact top 200 that must be found.
     """
-    exact = ItemIndex.exact(factors)
     if len(factors) < EXACT_BELOW or len(queries) == 0:
-        return exact
+        return ItemIndex.exact(factors)
     truth = np.concatenate([np.argpartition(-(factors @ query), RECALL_DEPTH)[:RECALL_DEPTH] for query in queries])
     truth = truth.reshape(len(queries), RECALL_DEPTH)
-    longest = _longest(factors, truth, least_recall)
-    lists = _inverted(factors, queries, truth, least_recall, longest.choice.longest)
-    if lists is not None:
-        return lists
-    return longest if longest.choice.longest <= LARGEST_SHARE * len(factors) else exact
+    blocks = _in_blocks(factors, queries, truth, least_recall)
+    cost = len(factors) if blocks is None else blocks.choice.searched
+    return _inverted(factors, queries, truth, least_recall, cost) or blocks or ItemIndex.exact(factors)
 
 
-def _longest(factors: Float32s, truth: Int64s, least_recall: float) -> ItemIndex:
-    """The items of largest norm, so many that the recall is reached."""
-    order = np.argsort(-np.linalg.norm(factors, axis=1), kind="stable").astype(np.int32)
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    reach = np.sort(place[truth], axis=None)
-    count = max(int(reach[math.ceil(least_recall * len(reach)) - 1]) + 1, LEAST_LONGEST)
-    recall = float(np.searchsorted(reach, count) / len(reach))
-    return ItemIndex(IndexChoice("Flat", 0, recall, count), np.ascontiguousarray(factors[order]), order)
+def _in_blocks(factors: Float32s, queries: Float32s, truth: Int64s, least_recall: float) -> ItemIndex | None:
+    """Blocks with the smallest bound that reaches the recall; None if none does, as codes may err."""
+    blocks, everything = ItemBlocks.of(factors), (np.zeros(0, dtype=np.int64), EVERY_ITEM, slots(len(factors)))
+    chosen = None
+    for bound in BOUNDS:
+        index = ItemIndex(IndexChoice("Flat", 0, 0.0, bound), factors, blocks)
+        found, _, looked_at = index.search(queries, RECALL_DEPTH, everything)
+        recall = _recall(truth, found)
+        if recall < least_recall:
+            break
+        index.choice = replace(index.choice, recall=recall, searched=looked_at // len(queries))
+        if chosen is None or index.choice.searched < chosen.choice.searched:
+            chosen = index
+    return chosen
+
+
+def _recall(truth: Int64s, found: Int32s) -> float:
+    """The share of the true items, int64[q, k], that were found for their query, int32[q, k]."""
+    return sum(len(np.intersect1d(a, b)) for a, b in zip(truth, found, strict=True)) / truth.size
 
 
 def _inverted(factors: Float32s, queries: Float32s, truth: Int64s, least_recall: float, items: int) -> ItemIndex | None:
-    """The inverted file that reaches the recall at a smaller cost than so many items in a matrix; None if none does."""
+    """The inverted file that reaches the recall at a smaller cost than so many items in blocks; None if none does."""
     n_lists = 2 ** int(np.log2(2 * np.sqrt(len(factors))))
     affordable = [probes for probes in PROBES if PROBED_COST * (n_lists + len(factors) * probes / n_lists) < items]
     if not affordable:
@@ -212,11 +231,9 @@ def _inverted(factors: Float32s, queries: Float32s, truth: Int64s, least_recall:
     lists = faiss.index_factory(factors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
     lists.train(factors)
     lists.add(factors)
-    order = np.arange(len(factors), dtype=np.int32)
     for probes in affordable:
-        tried = ItemIndex(IndexChoice(factory, probes, 0.0), factors, order, lists)
-        found = tried.probe(queries, RECALL_DEPTH)[0]
-        recall = float(np.mean([len(np.intersect1d(a, b)) for a, b in zip(truth, found, strict=True)]) / RECALL_DEPTH)
+        tried = ItemIndex(IndexChoice(factory, probes, 0.0), factors, lists=lists)
+        recall = _recall(truth, tried.probe(queries, RECALL_DEPTH)[0])
         if recall >= least_recall:
             tried.choice = replace(tried.choice, recall=recall)
             return tried

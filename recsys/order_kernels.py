@@ -141,19 +141,6 @@ def best_allowed(
 
 
 @kernel
-def first_places(order: Int32s, allowed: Bools, count: int) -> Int64s:
-    """int64[count]: the first places of an order (int32[n]) whose items are allowed (bool[n]); there are as many."""
-    places = np.empty(count, dtype=np.int64)
-    found = place = 0
-    while found < count:
-        if allowed[order[place]]:
-            places[found] = place
-            found += 1
-        place += 1
-    return places
-
-
-@kernel
 def places(query: Int32s, score: Float32s) -> Int64s:
     """int64[n]: the 1-based place of each score among those of its query, which stand together; ties keep their order.
 

@@ -10,10 +10,9 @@ import numpy as np
 
 from recsys.history_kernels import decayed
 from recsys.kernel import brief_kernel, kernel
+from recsys.product_kernels import products
 from recsys.types import Array, Bools, Float32s, Float64s, Int8s, Int32s, Int64s
 
-AHEAD = 16
-"""Rows that are read ahead."""
 LINE = 16
 """Floats in a line of the processor's cache."""
 
@@ -219,38 +218,17 @@ def fill_products(
         score: float32[n, S]; one column is written.
         column: which.
 
-    The value means nothing: it is there so that the reads that it sums up are not left out. They bring several rows,
-    which lie anywhere in memory, to the processor at once, where a product alone would wait for each.
+    The value means nothing, as of :func:`recsys.product_kernels.products`.
     """
-    warm = np.float32(0)
-    for first in range(0, len(query), AHEAD):
-        end = min(first + AHEAD, len(query))
-        for pair in range(first, end):
-            if len(known) == 0 or known[item[pair]]:
-                for at in range(0, factors.shape[1], LINE):
-                    warm += factors[item[pair], at]
-        for pair in range(first, end):
-            if len(known) == 0 or known[item[pair]]:
-                score[pair, column] = inner_product(vectors[query[pair]], factors[item[pair]])
-            else:
-                score[pair, column] = np.float32(0)
+    places = np.empty(len(query), dtype=np.int64)
+    queries, items, used = np.empty_like(query), np.empty_like(item), 0
+    for pair in range(len(query)):
+        score[pair, column] = 0
+        if len(known) == 0 or known[item[pair]]:
+            places[used], queries[used], items[used] = pair, query[pair], item[pair]
+            used += 1
+    found = np.empty(used, dtype=np.float32)
+    warm = products(queries[:used], items[:used], vectors, factors, found)
+    for at in range(used):
+        score[places[at], column] = found[at]
     return warm
-
-
-@kernel
-def inner_product(one: Float32s, other: Float32s) -> np.float32:
-    """The inner product of float32[d] and float32[d], in eight sums, which a processor adds at once."""
-    whole = len(one) - len(one) % 8
-    a = b = c = d = e = f = g = h = np.float32(0)
-    for at in range(0, whole, 8):
-        a += one[at] * other[at]
-        b += one[at + 1] * other[at + 1]
-        c += one[at + 2] * other[at + 2]
-        d += one[at + 3] * other[at + 3]
-        e += one[at + 4] * other[at + 4]
-        f += one[at + 5] * other[at + 5]
-        g += one[at + 6] * other[at + 6]
-        h += one[at + 7] * other[at + 7]
-    for at in range(whole, len(one)):
-        a += one[at] * other[at]
-    return ((a + e) + (b + f)) + ((c + g) + (d + h))

@@ -114,9 +114,7 @@ def by_inner_product(batch: QueryBatch, k: int, vectors: Float32s, factors: Floa
         factors: float32[n_items, d].
         index: over the factors.
     """
-    item_num, score = index.best(batch, vectors, k)
-    item_num[~vectors.any(axis=1)] = -1
-    return Proposal(item_num, score, products(vectors, factors))
+    return Proposal(*index.best(batch, vectors, k), products(vectors, factors))
 
 
 def products(vectors: Float32s, factors: Float32s, known: Bools = EVERY_ITEM) -> Say:

@@ -16,6 +16,7 @@ from recsys.rules import Rules
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.bytes_]
 Int8s = npt.NDArray[np.int8]
+Int16s = npt.NDArray[np.int16]
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]

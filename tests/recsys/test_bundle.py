@@ -18,6 +18,7 @@ from recsys import bundle, manifest
 from recsys.catalogue_log import ItemChange
 from recsys.errors import BundleError
 from recsys.extend import changed
+from recsys.item_blocks import ItemBlocks
 from recsys.item_index import IndexChoice, ItemIndex
 from recsys.recommender import Recommender
 from recsys.spectral_source import SpectralSource
@@ -98,18 +99,18 @@ def test_the_low_pass_filter_answers_alike_when_loaded_and_grows_with_new_items(
     assert grown.answer(queries, lambda: 0.0).slates == whole.slates
 
 
-def test_an_index_of_the_longest_items_is_the_same_when_loaded_and_maps_its_factors(recommender, tmp_path):
+def test_an_index_of_blocks_is_the_same_when_loaded_and_maps_them(recommender, tmp_path):
     model = recommender.model
     als, *others = model.snapshot.sources
-    order = np.argsort(-np.linalg.norm(als.item_factors, axis=1), kind="stable").astype(np.int32)
-    choice = IndexChoice("Flat", 0, 0.9, 20)
-    searched = replace(als, index=ItemIndex(choice, als.item_factors[order], order))
+    choice = IndexChoice("Flat", 0, 0.9, bound=0.9, searched=20)
+    searched = replace(als, index=ItemIndex(choice, als.item_factors, ItemBlocks.of(als.item_factors)))
     saved = replace(model, snapshot=replace(model.snapshot, sources=(searched, *others)), ranker=None)
     folder = builders.write_bundle(saved, tmp_path / "registry", until=recommender.until)
     loaded = bundle.load(folder)
     index = loaded.model.als.index
     assert index.choice == choice
-    assert not index.factors.flags.writeable
+    np.testing.assert_array_equal(index.blocks.codes, searched.index.blocks.codes)
+    assert not index.blocks.codes.flags.writeable
     queries = questions(recommender)
     whole = Recommender(recommender.identity, saved).answer(queries, lambda: 0.0)
     assert loaded.answer(queries, lambda: 0.0).slates == whole.slates
@@ -205,7 +206,7 @@ def test_a_manifest_that_was_edited_and_sealed_again_is_refused(copy):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema_version": manifest.SCHEMA_VERSION + 1}, "schema version 5, this version reads 4; train it again"),
+        ({"schema_version": manifest.SCHEMA_VERSION + 1}, "schema version 6, this version reads 5; train it again"),
         ({"feature_hash": "0" * 64}, "its ranker expects other features than this version; train it again"),
     ],
 )
@@ -215,10 +216,10 @@ def test_a_bundle_of_another_version_is_refused_with_what_to_do(recommender, tmp
 
 
 def test_a_manifest_of_a_later_schema_may_hold_anything_else(copy):
-    text = json.dumps({"schema_version": 5, "new": []})
+    text = json.dumps({"schema_version": 6, "new": []})
     (copy / manifest.MANIFEST).write_text(text)
     (copy / manifest.SEAL).write_text(manifest._seal(text.encode()))
-    assert "schema version 5" in refusal(copy)
+    assert "schema version 6" in refusal(copy)
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_an_index_that_finds_too_few_is_not_trusted():
             found[:, :3] = np.flatnonzero(allowed)[:3]
             return found, np.zeros(found.shape, dtype=np.float32)
 
-    index = Forgetful(IndexChoice("IVF", 1, 1.0), factors, np.arange(len(factors), dtype=np.int32), lists=object())
+    index = Forgetful(IndexChoice("IVF", 1, 1.0), factors, lists=object())
     allowed = random.random(len(factors)) < 0.5
     vectors = factors[:2]
     items = index.best(asking(vectors, allowed), vectors, 10)[0]
@@ -127,7 +127,7 @@ def test_a_query_with_many_exclusions_is_searched_for_apart_and_changes_no_other
 
     als = known.sources[0]
     choice = IndexChoice("IVF", 1, 1.0)
-    source = replace(als, index=Counting(choice, als.item_factors, als.index.order, lists=object()))
+    source = replace(als, index=Counting(choice, als.item_factors, lists=object()))
     together = retrieve((source, *known.sources[1:]), batch, 10)
     assert sorted(asked_for) == [12, MANY_EXCLUDED + 60]
     for row in range(3):

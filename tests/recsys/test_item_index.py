@@ -8,9 +8,12 @@ import pytest
 
 import builders
 from recsys import item_index
-from recsys.item_index import EXACT, EXACT_BELOW, FEW_ITEMS, LEAST_LONGEST, RECALL_DEPTH, IndexChoice, ItemIndex, choose
+from recsys.fetching import permitted
+from recsys.index_kernels import BLOCK, TOGETHER
+from recsys.item_blocks import ItemBlocks
+from recsys.item_index import BOUNDS, EXACT, FEW_ITEMS, RECALL_DEPTH, IndexChoice, ItemIndex, choose
 
-N_ITEMS, FACTORS = EXACT_BELOW, 24
+N_ITEMS, FACTORS = 20_000, 24
 
 
 def clustered(random: np.random.Generator, n: int, centres: np.ndarray) -> np.ndarray:
@@ -25,7 +28,7 @@ def uneven(random: np.random.Generator, n_items: int = N_ITEMS) -> tuple[np.ndar
 
 
 def search(index: ItemIndex, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
-    batch = replace(builders.nobodies(len(queries), len(index.order)), allowed_items=allowed)
+    batch = replace(builders.nobodies(len(queries), len(index.factors)), allowed_items=allowed)
     return index.best(batch, queries, k)[0]
 
 
@@ -55,14 +58,82 @@ def test_more_items_than_there_are_cannot_be_found():
     assert (search(ItemIndex.exact(factors), factors, 10) >= 0).sum(axis=1).tolist() == [3, 3, 3]
 
 
+def in_blocks(factors: np.ndarray, bound: float = 1.0) -> ItemIndex:
+    return ItemIndex(IndexChoice("Flat", 0, 1.0, bound, len(factors)), factors, ItemBlocks.of(factors))
+
+
 def test_of_equal_scores_the_smaller_item_comes_first():
     factors = np.tile(np.eye(2, dtype=np.float32), (40, 1))
-    order = np.random.default_rng(0).permutation(80).astype(np.int32)
-    index = ItemIndex(IndexChoice("Flat", 0, 1.0, 80), factors[order], order)
-    assert search(index, np.eye(2, dtype=np.float32), 60).tolist() == [
-        [*range(0, 80, 2), *range(1, 40, 2)],
-        [*range(1, 80, 2), *range(0, 40, 2)],
-    ]
+    for index in (ItemIndex.exact(factors), in_blocks(factors)):
+        assert search(index, np.eye(2, dtype=np.float32), 60).tolist() == [
+            [*range(0, 80, 2), *range(1, 40, 2)],
+            [*range(1, 80, 2), *range(0, 40, 2)],
+        ]
+
+
+@pytest.mark.parametrize("n_items", [3, BLOCK, 10 * BLOCK + 1])
+@pytest.mark.parametrize("width", [1, 24, 70])
+@pytest.mark.parametrize("count", [1, 2 * TOGETHER + 3])
+def test_a_search_through_blocks_finds_what_brute_force_finds(n_items, width, count):
+    random = np.random.default_rng(n_items + width)
+    factors = (random.normal(size=(n_items, width)) * random.lognormal(sigma=0.5, size=(n_items, 1))).astype(np.float32)
+    queries = (random.normal(size=(count, width)) * random.lognormal(sigma=9, size=(count, 1))).astype(np.float32)
+    further = [random.choice(n_items, n_items // 3, replace=False).astype(np.int32) for _ in queries]
+    batch = builders.batch(builders.nobodies(count, n_items).history, 0, n_items, further=further)
+    allowed = random.random(n_items) < 0.8
+    batch = replace(batch, allowed_items=allowed)
+    index = in_blocks(factors)
+    items, scores, looked_at = index.search(queries, 40, permitted(batch))
+    assert not permitted(batch)[2].any()
+    assert looked_at <= count * BLOCK * len(index.blocks.codes)
+    dots = queries @ factors.T
+    dots[:, ~allowed] = -np.inf
+    for query, excluded in enumerate(further):
+        dots[query, excluded] = -np.inf
+    shares = []
+    for row, own, own_scores in zip(dots, items, scores, strict=True):
+        truth = np.argsort(-row, kind="stable")[: min(40, np.isfinite(row).sum())]
+        assert (own[len(truth) :] == -1).all()
+        found, score = own[: len(truth)], own_scores[: len(truth)]
+        shares.append(len(np.intersect1d(found, truth)) / len(truth) if len(truth) else 1)
+        np.testing.assert_allclose(score, row[found], rtol=1e-4, atol=1e-5 * np.abs(row[found]).max(initial=0))
+        assert (np.diff(score) <= 0).all()
+    assert np.mean(shares) >= 0.98
+
+
+def test_codes_in_the_same_direction_do_not_overflow():
+    for width in (1, 8, 256):
+        factors = np.ones((2 * BLOCK, width), dtype=np.float32)
+        factors[:5] = 2
+        assert set(search(in_blocks(factors), factors[-1:], 5)[0].tolist()) == set(range(5))
+        assert search(in_blocks(-factors), factors[-1:], 5).min() >= 5
+
+
+def test_a_search_through_blocks_ends_where_no_item_is_long_enough_and_a_smaller_bound_ends_it_sooner():
+    factors, queries = uneven(np.random.default_rng(1))
+    looked_at = []
+    for bound in BOUNDS:
+        batch = builders.nobodies(len(queries), N_ITEMS)
+        looked_at.append(in_blocks(factors, bound).search(queries, 20, permitted(batch))[2] / len(queries))
+    assert looked_at == sorted(looked_at, reverse=True)
+    assert looked_at[-1] < looked_at[0] < N_ITEMS / 2
+
+
+def test_a_search_through_blocks_finds_nothing_for_a_vector_of_zeros_nor_among_items_of_zeros_alone():
+    factors, queries = uneven(np.random.default_rng(1))
+    queries[1] = 0
+    found = search(in_blocks(factors), queries[:3], 5)
+    assert (found[1] == -1).all()
+    assert (found[[0, 2]] >= 0).all()
+    assert search(in_blocks(np.zeros_like(factors[:600])), queries[:1], 5).tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_a_query_finds_the_same_alone_and_in_a_batch():
+    factors, queries = uneven(np.random.default_rng(2))
+    index = in_blocks(factors)
+    together = search(index, queries, 50)
+    for row in range(0, len(queries), 7):
+        assert search(index, queries[row : row + 1], 50).tolist() == together[row : row + 1].tolist()
 
 
 def test_a_small_catalogue_is_searched_exactly():
@@ -84,24 +155,17 @@ def test_a_large_catalogue_with_clusters_gets_a_cheap_index_that_finds_what_it_p
     np.testing.assert_array_equal(search(again, queries, 20), search(index, queries, 20))
 
 
-@pytest.mark.parametrize("least_recall", [0.9, 0.99])
+@pytest.mark.parametrize("least_recall", [0.98, 0.995])
 def test_of_factors_of_uneven_length_the_longest_are_searched_and_no_more_than_it_takes(least_recall):
     factors, queries = uneven(np.random.default_rng(1))
     index = choose(factors, queries, least_recall)
     choice = index.choice
     assert (choice.factory, choice.probes) == ("Flat", 0)
-    assert 0 < choice.longest < N_ITEMS / 2
+    assert 0 < choice.searched < 0.9 * N_ITEMS
     assert choice.recall == pytest.approx(recall(index, factors, queries))
     assert choice.recall >= least_recall
-    fewer = ItemIndex(replace(choice, longest=choice.longest - 1), index.factors, index.order)
-    assert recall(fewer, factors, queries) < least_recall
-
-
-def test_a_few_very_long_items_are_not_all_that_is_searched():
-    factors, queries = uneven(np.random.default_rng(1))
-    factors[:RECALL_DEPTH] *= 1_000
-    choice = choose(factors, queries * np.sign(queries @ factors[0])[:, None], 0.5).choice
-    assert choice.longest == LEAST_LONGEST
+    sooner = BOUNDS[BOUNDS.index(choice.bound) + 1]
+    assert recall(in_blocks(factors, sooner), factors, queries) < least_recall
 
 
 def test_the_same_factors_give_the_same_choice():
@@ -121,8 +185,6 @@ def test_among_allowed_items_as_many_are_searched_so_that_no_less_is_found(share
     found = search(index, queries, k, allowed)
     assert allowed[found].all()
     assert np.mean([len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True)]) / k >= 0.98
-    looked_at = allowed[index.order[index._looked_at(allowed)]].sum()
-    assert looked_at >= min(len(rows), index.choice.longest)
     if len(rows) <= FEW_ITEMS:
         np.testing.assert_array_equal(found, truth)
 
@@ -133,14 +195,16 @@ def test_nothing_is_found_where_nothing_is_allowed():
         assert (search(index, queries, 5, np.zeros(N_ITEMS, dtype=bool)) == -1).all()
 
 
-def test_factors_without_clusters_stay_exact():
+def test_of_factors_of_one_length_all_are_searched():
     random = np.random.default_rng(1)
     factors = random.normal(size=(N_ITEMS, FACTORS)).astype(np.float32)
     factors /= np.linalg.norm(factors, axis=1, keepdims=True)
     queries = random.normal(size=(50, FACTORS)).astype(np.float32)
-    index = choose(factors, queries, least_recall=1.0)
-    assert index.choice.longest > 0.99 * N_ITEMS or index.choice == EXACT
-    assert recall(index, factors, queries) == 1
+    index = choose(factors, queries, least_recall=0.99)
+    assert index.choice.searched >= N_ITEMS
+    assert index.choice.bound == 1
+    assert recall(index, factors, queries) == index.choice.recall >= 0.99
+    assert choose(factors, queries, least_recall=1.1).choice == EXACT
 
 
 def test_only_an_inverted_file_can_be_written(tmp_path):

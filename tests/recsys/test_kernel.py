@@ -16,6 +16,7 @@ import recsys
 import worlds
 from recsys import bundle, kernel
 from recsys.content_source import DescribedSource
+from recsys.item_blocks import ItemBlocks
 from recsys.item_index import IndexChoice, ItemIndex
 from recsys.kernel import frozen
 from recsys.recommender import Recommender
@@ -40,8 +41,7 @@ def trained() -> Recommender:
     """With every kind of source, as training leaves them: arrays that may be written to, the wide indices of scipy."""
     plain = worlds.branded(worlds.recommender(worlds.world(), ranker=None))
     als, near, *others = plain.model.snapshot.sources
-    longest = np.argsort(-np.linalg.norm(als.item_factors, axis=1)).astype(np.int32)
-    index = ItemIndex(IndexChoice("Flat", 0, 1.0, 40), als.item_factors[longest], longest)
+    index = ItemIndex(IndexChoice("Flat", 0, 1.0, searched=40), als.item_factors, ItemBlocks.of(als.item_factors))
     als, neighbours = replace(als, index=index), near.neighbours.copy()
     neighbours.indptr, neighbours.indices = neighbours.indptr.astype(np.int64), neighbours.indices.astype(np.int64)
     wide = SimilaritySource(neighbours, near.weights, 9.0, name="sessions")

@@ -153,15 +153,6 @@ def test_weighted_sums_of_factors_are_those_of_numpy(width):
     np.testing.assert_allclose(summed, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_first_allowed_places_are_in_order():
-    random = np.random.default_rng(5)
-    order, allowed = random.permutation(80).astype(np.int32), random.random(80) < 0.4
-    expected = np.flatnonzero(allowed[order])
-    for count in (0, 1, len(expected)):
-        places = order_kernels.first_places(frozen(order), allowed, count)
-        assert places.tolist() == expected[:count].tolist()
-
-
 @settings(max_examples=100, deadline=None)
 @given(SEEDS, st.sampled_from([1, 2, 9, 300]))
 def test_places_and_the_leading_are_those_of_a_stable_sort(seed, limit):

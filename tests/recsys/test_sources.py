@@ -204,7 +204,7 @@ def test_what_an_approximate_index_does_not_find_is_left_out():
             return items, scores
 
     als = known.sources[0]
-    index = Forgetful(IndexChoice("IVF", 1, 0.1), als.item_factors, als.index.order, lists=object())
+    index = Forgetful(IndexChoice("IVF", 1, 0.1), als.item_factors, lists=object())
     source = AlsSource(als.item_factors, als.user_factors, als.gram, als.confidence, index)
     proposal = source.propose(builders.batch(known.histories.rows(np.arange(2)), shop.until, known.n_items), 5)
     assert (proposal.item_num >= 0).sum(axis=1).tolist() == [2, 2]

@@ -45,7 +45,7 @@ def summary(table: Figures) -> dict[str, str]:
     calls = [calls for one in rounds for calls in one.values()]
     wrong, strangers = (sum(each.get(name, 0) for each in calls) for name in ("wrong", "not_their_own"))
     indexes = ", ".join(
-        f"{name} {index['factory']}{_of_longest(index)} (recall@200 {index['recall']:.3f})"
+        f"{name} {index['factory']}{_looked_at(index)} (recall@200 {index['recall']:.3f})"
         for name, index in table["bundle"]["indexes"].items()
     )
     return {
@@ -116,6 +116,6 @@ def _median(values: Iterable[float]) -> float:
     return float(median(values))
 
 
-def _of_longest(index: Figures) -> str:
+def _looked_at(index: Figures) -> str:
     """How many of the items are searched, where not all are."""
-    return f" of the longest {index['longest']:,}" if index["longest"] else ""
+    return f" of {index['searched']:,} items a query" if index["searched"] else ""
