@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recsys.content import ContentModel
-from recsys.item_index import by_product
+from recsys.fetching import permitted
+from recsys.item_blocks import ItemBlocks
 from recsys.queries import QueryBatch
 from recsys.sources import AlsSource, Proposal, products
 from recsys.types import Bools, Float32s, Int32s
@@ -44,7 +45,7 @@ class ContentSource:
         als: makes the users' vectors; its factors of the cold items are mapped ones.
         item_num: int32[c], rising: the cold items.
         model: from attributes to factors.
-        factors: float32[c, d], of the cold items.
+        blocks: of the cold items.
         is_cold: bool[n_items].
     """
 
@@ -52,13 +53,14 @@ class ContentSource:
     item_num: Int32s
     model: ContentModel
     name: str = "content"
-    factors: Float32s = field(init=False, repr=False)
+    blocks: ItemBlocks = field(init=False, repr=False)
     is_cold: Bools = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         is_cold = np.zeros(len(self.als.item_factors), dtype=bool)
         is_cold[self.item_num] = True
-        object.__setattr__(self, "factors", self.als.item_factors[self.item_num])
+        blocks = ItemBlocks.of(self.als.item_factors[self.item_num], self.item_num)
+        object.__setattr__(self, "blocks", blocks)
         object.__setattr__(self, "is_cold", is_cold)
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
@@ -67,7 +69,6 @@ class ContentSource:
         if len(self.item_num) == 0:
             shape = (len(batch), k)
             return Proposal(np.full(shape, -1, np.int32), np.zeros(shape, np.float32), None)
-        vectors = self.als.vectors(batch)
-        item_num, score = by_product(batch, k, vectors, self.factors, self.item_num)
-        item_num[~vectors.any(axis=1)] = -1
-        return Proposal(item_num, score, products(vectors, self.als.item_factors, self.is_cold))
+        vectors, factors = self.als.vectors(batch), self.als.item_factors
+        item_num, score, _ = self.blocks.search(factors, vectors, k, permitted(batch))
+        return Proposal(item_num, score, products(vectors, factors, self.is_cold))

@@ -129,7 +129,7 @@ def _chosen(
     codes: Int8s,
     items: Int32s,
     unit: Float32s,
-    reach: Float32s,
+    length: Float32s,
     vectors: Float32s,
     k: int,
     allowed: Bools,
@@ -142,18 +142,18 @@ def _chosen(
     more is not kept.
     """
     rows = len(vectors)
-    asked, own_unit, length = _asked(vectors, codes.shape[1])
+    asked, own_unit, own_length = _asked(vectors, codes.shape[1])
     counts, last = np.zeros((rows, BINS), dtype=np.int32), np.full((rows, 2), BINS - 1)
     reached, bar = np.zeros((rows, 2), dtype=np.int64), np.full((rows, 2), UNKNOWN)
     product, passed = np.empty(BLOCK, dtype=np.int16), np.empty(BLOCK + 1, dtype=np.int32)
     who, item, score = np.empty(4096, dtype=np.int32), np.empty(4096, dtype=np.int32), np.empty(4096, dtype=np.float32)
-    live, used, looked_at = np.flatnonzero(length), 0, 0
+    live, used, looked_at = np.flatnonzero(own_length), 0, 0
     n_live = len(live)
     for block in range(len(codes)):
         left = 0
         for at in range(n_live):
             live[left] = live[at]
-            left += length[live[at]] * reach[block] >= bar[live[at], 0]
+            left += own_length[live[at]] * length[block] >= bar[live[at], 0]
         n_live = left
         if n_live == 0:
             break
@@ -164,7 +164,7 @@ def _chosen(
         for row in live[:n_live]:
             _multiply(codes[block], asked[row], product)
             worth = max(unit[block] * own_unit[row], LEAST)
-            top = int(np.float32(length[row] * reach[0]).view(np.int32))
+            top = int(np.float32(own_length[row] * length[0]).view(np.int32))
             inner, before, nearest = 0, used, last[row, 0]
             for hit in range(_passing(product, bar[row, 1] / worth, passed)):
                 place = passed[hit]
@@ -190,7 +190,7 @@ def best(
     codes: Int8s,
     items: Int32s,
     unit: Float32s,
-    reach: Float32s,
+    length: Float32s,
     factors: Float32s,
     vectors: Float32s,
     k: int,
@@ -201,10 +201,10 @@ def best(
     """The k items of largest inner product that each query may have, best first; of equal ones the smaller item first.
 
     Args:
-        codes: int8[b, w, BLOCK]; this and the next two as in :class:`recsys.item_blocks.ItemBlocks`.
+        codes: int8[b, w, BLOCK]; this and the next three as in :class:`recsys.item_blocks.ItemBlocks`.
         items: int32[b, BLOCK].
         unit: float32[b].
-        reach: float32[b], falling: times the length of a query the most that an item of the block is taken to have.
+        length: float32[b], falling: times that of a query it is the most that an item of the block can have.
         factors: float32[n, d], of the items.
         vectors: float32[q, d]; nothing is found where one is all 0.
         k: items of each, 1 or more.
@@ -224,7 +224,7 @@ def best(
             slots[excluded[stop] % n_items] |= 1 << (excluded[stop] // n_items - first)
             stop += 1
         own = vectors[first:end]
-        (indptr, query, item), count = _chosen(codes, items, unit, reach, own, k, allowed, slots)
+        (indptr, query, item), count = _chosen(codes, items, unit, length, own, k, allowed, slots)
         for at in range(start, stop):
             slots[excluded[at] % n_items] = 0
         score = np.empty(len(item), dtype=np.float32)

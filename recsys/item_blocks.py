@@ -6,9 +6,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from recsys import index_kernels
 from recsys.index_kernels import BLOCK, COLUMNS, longest_code
 from recsys.kernel import frozen
-from recsys.types import Float32s, Int8s, Int32s
+from recsys.types import Bools, Float32s, Int8s, Int32s, Int64s
 
 LARGEST = 127
 
@@ -34,8 +35,8 @@ class ItemBlocks:
             object.__setattr__(self, field.name, frozen(getattr(self, field.name)))
 
     @classmethod
-    def of(cls, factors: Float32s) -> ItemBlocks:
-        """Of float32[n_items, d]."""
+    def of(cls, factors: Float32s, item_num: Int32s | None = None) -> ItemBlocks:
+        """Of float32[m, d], the factors of these items (int32[m]); of all items for None."""
         n_items, width = factors.shape
         n_blocks, columns = -(-n_items // BLOCK), -(-width // COLUMNS) * COLUMNS
         lengths = np.linalg.norm(factors, axis=1).astype(np.float32)
@@ -49,4 +50,22 @@ class ItemBlocks:
             if length[block] > 0:
                 unit[block] = max(length[block] / longest_code(columns), np.abs(rows).max() / LARGEST)
             codes[block, :width, : len(rows)] = np.rint(rows / unit[block]).T
+        if item_num is not None:
+            items[items >= 0] = item_num[items[items >= 0]]
         return cls(codes, items, unit, length)
+
+    def search(
+        self, factors: Float32s, vectors: Float32s, k: int, may: tuple[Int64s, Bools, Int32s]
+    ) -> tuple[Int32s, Float32s, int]:
+        """The k items of largest inner product: int32[q, k], -1 after the last, float32[q, k]; how many it looked at.
+
+        Exact but for what codes take for less than it is: a quarter more than k get an exact product.
+
+        Args:
+            factors: float32[n_items, d], of all items.
+            vectors: float32[q, d]; nothing is found where one is all 0.
+            k: items of each.
+            may: what may be in which slate, as :func:`recsys.fetching.permitted` tells.
+        """
+        own = (self.codes, self.items, self.unit, self.length, frozen(factors))
+        return index_kernels.best(*own, np.ascontiguousarray(vectors, dtype=np.float32), k, *may)[:3]

@@ -8,7 +8,6 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from recsys import index_kernels
 from recsys.fetching import EVERY_ITEM, Permitted, best_allowed, fetched, permitted, slots
 from recsys.item_blocks import ItemBlocks
 from recsys.kernel import frozen
@@ -16,8 +15,6 @@ from recsys.queries import QueryBatch
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
 RECALL_DEPTH = 200
-BOUNDS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
-"""The smaller, the sooner a search through blocks ends; with 1 it misses only by the codes."""
 PROBES = (8, 16, 32, 64)
 PROBED_COST = 6.0
 """An item met in a list costs so many times what one in a block does."""
@@ -37,14 +34,12 @@ class IndexChoice:
         factory: FAISS factory string; "Flat" where there is no inverted file.
         probes: of an inverted file.
         recall: recall@200 against exact search.
-        bound: a search through blocks ends where no product of two lengths, times this, is among the best.
         searched: items that a query looks at in blocks, on average; 0: there are none, each item is looked at.
     """
 
     factory: str
     probes: int
     recall: float
-    bound: float = 1.0
     searched: int = 0
 
 
@@ -60,7 +55,7 @@ class ItemIndex:
         blocks: None where each item is looked at, or an inverted file is there.
     """
 
-    __slots__ = ("_lists", "_reach", "blocks", "choice", "factors")
+    __slots__ = ("_lists", "blocks", "choice", "factors")
 
     def __init__(
         self,
@@ -72,7 +67,6 @@ class ItemIndex:
         self.choice = choice
         self.factors = frozen(factors)
         self.blocks = blocks
-        self._reach = None if blocks is None else frozen(np.float32(choice.bound) * blocks.length)
         self._lists = lists
 
     @classmethod
@@ -111,11 +105,9 @@ class ItemIndex:
 
     def search(self, vectors: Float32s, k: int, may: Permitted) -> tuple[Int32s, Float32s, int]:
         """What is found in the blocks, as :meth:`best` gives it, and how many items all queries together looked at."""
-        if self.blocks is None or self._reach is None:
+        if self.blocks is None:
             raise ValueError("an index without blocks")
-        blocks = (self.blocks.codes, self.blocks.items, self.blocks.unit, self._reach)
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        return index_kernels.best(*blocks, self.factors, vectors, k, *may)[:3]
+        return self.blocks.search(self.factors, vectors, k, may)
 
     def _each(self, batch: QueryBatch, vectors: Float32s, k: int) -> tuple[Int32s, Float32s]:
         """The best of all allowed items, each of which is looked at."""
@@ -182,9 +174,9 @@ def _are_few(allowed: Bools | None) -> bool:
 def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemIndex:
     """The index that looks at the fewest items and reaches a recall@200 on these queries.
 
-    Small catalogues are searched exactly. For the others blocks are searched, to the nearest bound that is enough, and
-    an inverted file with 8-bit codes is tried with more and more probes while it would cost less. Costs are counted,
-    not measured, so that the same data give the same choice.
+    Small catalogues are searched exactly. For the others blocks are searched, and an inverted file with 8-bit codes is
+    tried with more and more probes while it would cost less. Costs are counted, not measured, so that the same data
+    give the same choice.
 
     Args:
         factors: float32[n_items, d].
@@ -201,19 +193,13 @@ def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemInd
 
 
 def _in_blocks(factors: Float32s, queries: Float32s, truth: Int64s, least_recall: float) -> ItemIndex | None:
-    """Blocks with the smallest bound that reaches the recall; None if none does, as codes may err."""
-    blocks, everything = ItemBlocks.of(factors), (np.zeros(0, dtype=np.int64), EVERY_ITEM, slots(len(factors)))
-    chosen = None
-    for bound in BOUNDS:
-        index = ItemIndex(IndexChoice("Flat", 0, 0.0, bound), factors, blocks)
-        found, _, looked_at = index.search(queries, RECALL_DEPTH, everything)
-        recall = _recall(truth, found)
-        if recall < least_recall:
-            break
-        index.choice = replace(index.choice, recall=recall, searched=looked_at // len(queries))
-        if chosen is None or index.choice.searched < chosen.choice.searched:
-            chosen = index
-    return chosen
+    """Blocks, if their codes are fine enough to reach the recall."""
+    index = ItemIndex(IndexChoice("Flat", 0, 0.0), factors, ItemBlocks.of(factors))
+    found, _, looked_at = index.search(
+        queries, RECALL_DEPTH, (np.zeros(0, dtype=np.int64), EVERY_ITEM, slots(len(factors)))
+    )
+    index.choice = replace(index.choice, recall=_recall(truth, found), searched=looked_at // len(queries))
+    return index if index.choice.recall >= least_recall else None
 
 
 def _recall(truth: Int64s, found: Int32s) -> float:

@@ -102,7 +102,7 @@ def test_the_low_pass_filter_answers_alike_when_loaded_and_grows_with_new_items(
 def test_an_index_of_blocks_is_the_same_when_loaded_and_maps_them(recommender, tmp_path):
     model = recommender.model
     als, *others = model.snapshot.sources
-    choice = IndexChoice("Flat", 0, 0.9, bound=0.9, searched=20)
+    choice = IndexChoice("Flat", 0, 0.9, searched=20)
     searched = replace(als, index=ItemIndex(choice, als.item_factors, ItemBlocks.of(als.item_factors)))
     saved = replace(model, snapshot=replace(model.snapshot, sources=(searched, *others)), ranker=None)
     folder = builders.write_bundle(saved, tmp_path / "registry", until=recommender.until)

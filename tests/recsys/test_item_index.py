@@ -11,7 +11,7 @@ from recsys import item_index
 from recsys.fetching import permitted
 from recsys.index_kernels import BLOCK, TOGETHER
 from recsys.item_blocks import ItemBlocks
-from recsys.item_index import BOUNDS, EXACT, FEW_ITEMS, RECALL_DEPTH, IndexChoice, ItemIndex, choose
+from recsys.item_index import EXACT, FEW_ITEMS, RECALL_DEPTH, IndexChoice, ItemIndex, choose
 
 N_ITEMS, FACTORS = 20_000, 24
 
@@ -58,8 +58,8 @@ def test_more_items_than_there_are_cannot_be_found():
     assert (search(ItemIndex.exact(factors), factors, 10) >= 0).sum(axis=1).tolist() == [3, 3, 3]
 
 
-def in_blocks(factors: np.ndarray, bound: float = 1.0) -> ItemIndex:
-    return ItemIndex(IndexChoice("Flat", 0, 1.0, bound, len(factors)), factors, ItemBlocks.of(factors))
+def in_blocks(factors: np.ndarray) -> ItemIndex:
+    return ItemIndex(IndexChoice("Flat", 0, 1.0, len(factors)), factors, ItemBlocks.of(factors))
 
 
 def test_of_equal_scores_the_smaller_item_comes_first():
@@ -109,14 +109,24 @@ def test_codes_in_the_same_direction_do_not_overflow():
         assert search(in_blocks(-factors), factors[-1:], 5).min() >= 5
 
 
-def test_a_search_through_blocks_ends_where_no_item_is_long_enough_and_a_smaller_bound_ends_it_sooner():
+def test_a_search_through_blocks_ends_where_no_item_is_long_enough():
     factors, queries = uneven(np.random.default_rng(1))
-    looked_at = []
-    for bound in BOUNDS:
-        batch = builders.nobodies(len(queries), N_ITEMS)
-        looked_at.append(in_blocks(factors, bound).search(queries, 20, permitted(batch))[2] / len(queries))
-    assert looked_at == sorted(looked_at, reverse=True)
-    assert looked_at[-1] < looked_at[0] < N_ITEMS / 2
+    batch = builders.nobodies(len(queries), N_ITEMS)
+    few, many = (in_blocks(factors).search(queries, k, permitted(batch))[2] / len(queries) for k in (20, 2000))
+    assert few < N_ITEMS / 2
+    assert few < many
+
+
+def test_blocks_of_some_items_find_these_alone():
+    factors, queries = uneven(np.random.default_rng(6))
+    some = np.arange(5, N_ITEMS, 40).astype(np.int32)
+    may = permitted(builders.nobodies(len(queries), N_ITEMS))
+    found, scores, _ = ItemBlocks.of(factors[some], some).search(factors, queries, 30, may)
+    dots = queries @ factors[some].T
+    truth = np.argsort(-dots, axis=1)[:, :30]
+    assert np.mean([len(np.intersect1d(a, some[b])) for a, b in zip(found, truth, strict=True)]) / 30 >= 0.98
+    rows = np.searchsorted(some, found)
+    np.testing.assert_allclose(scores, np.take_along_axis(dots, rows, axis=1), rtol=1e-4, atol=1e-4)
 
 
 def test_a_search_through_blocks_finds_nothing_for_a_vector_of_zeros_nor_among_items_of_zeros_alone():
@@ -156,7 +166,7 @@ def test_a_large_catalogue_with_clusters_gets_a_cheap_index_that_finds_what_it_p
 
 
 @pytest.mark.parametrize("least_recall", [0.98, 0.995])
-def test_of_factors_of_uneven_length_the_longest_are_searched_and_no_more_than_it_takes(least_recall):
+def test_of_factors_of_uneven_length_the_longest_are_searched(least_recall):
     factors, queries = uneven(np.random.default_rng(1))
     index = choose(factors, queries, least_recall)
     choice = index.choice
@@ -164,8 +174,6 @@ def test_of_factors_of_uneven_length_the_longest_are_searched_and_no_more_than_i
     assert 0 < choice.searched < 0.9 * N_ITEMS
     assert choice.recall == pytest.approx(recall(index, factors, queries))
     assert choice.recall >= least_recall
-    sooner = BOUNDS[BOUNDS.index(choice.bound) + 1]
-    assert recall(in_blocks(factors, sooner), factors, queries) < least_recall
 
 
 def test_the_same_factors_give_the_same_choice():
@@ -202,7 +210,6 @@ def test_of_factors_of_one_length_all_are_searched():
     queries = random.normal(size=(50, FACTORS)).astype(np.float32)
     index = choose(factors, queries, least_recall=0.99)
     assert index.choice.searched >= N_ITEMS
-    assert index.choice.bound == 1
     assert recall(index, factors, queries) == index.choice.recall >= 0.99
     assert choose(factors, queries, least_recall=1.1).choice == EXACT
 
