@@ -12,7 +12,8 @@ import numpy as np
 from recsys.kernel import kernel
 from recsys.order_kernels import best_allowed
 from recsys.product_kernels import products
-from recsys.types import Array, Bools, Float32s, Int8s, Int16s, Int32s, Int64s
+from recsys.row_kernels import grown
+from recsys.types import Bools, Float32s, Int8s, Int16s, Int32s, Int64s
 
 BLOCK = 256
 """Items of a block."""
@@ -78,15 +79,6 @@ def _passing(product: Int16s, least: float, passed: Int32s) -> int:
         passed[count] = place
         count += np.uint64(product[place] >= bar)
     return int(count)
-
-
-@kernel
-def _grown(values: Array, size: int) -> Array:
-    """A larger array of the same beginning."""
-    grown = np.empty(size, dtype=values.dtype)
-    for place in range(len(values)):
-        grown[place] = values[place]
-    return grown
 
 
 @kernel
@@ -160,7 +152,7 @@ def _chosen(
         looked_at += n_live * BLOCK
         if used + n_live * BLOCK > len(who):
             size = 2 * (used + n_live * BLOCK)
-            who, item, score = _grown(who, size), _grown(item, size), _grown(score, size)
+            who, item, score = grown(who, size), grown(item, size), grown(score, size)
         for row in live[:n_live]:
             _multiply(codes[block], asked[row], product)
             worth = max(unit[block] * own_unit[row], LEAST)

@@ -18,7 +18,7 @@ LINE = 16
 
 
 @kernel
-def _grown(values: Array, size: int) -> Array:
+def grown(values: Array, size: int) -> Array:
     """A larger array of the same beginning; a loop, as to assign a slice takes seconds to compile."""
     grown = np.empty(size, dtype=values.dtype)
     for place in range(len(values)):
@@ -54,7 +54,7 @@ def similar_items(
             most += starts[item[place] + 1] - starts[item[place]]
         most = min(most, len(slots))
         if used + most > len(found):
-            found, summed = _grown(found, 2 * (used + most)), _grown(summed, 2 * (used + most))
+            found, summed = grown(found, 2 * (used + most)), grown(summed, 2 * (used + most))
         for place in range(indptr[row], indptr[row + 1]):
             for at in range(starts[item[place]], starts[item[place] + 1], LINE):
                 warm += alike[at] + np.float32(neighbours[at])
