@@ -37,13 +37,6 @@ class Proposal:
     score: Float32s
     say: Say | None
 
-    def score_of(self, query: Array, item: Array) -> Float32s:
-        """float32[n]: what the source says of some pairs, query int[n], rising, and item int[n]."""
-        score = np.zeros((len(query), 1), dtype=np.float32)
-        if self.say is not None:
-            self.say(query.astype(np.int32), item.astype(np.int32), score, 0)
-        return score[:, 0]
-
 
 class CandidateSource(Protocol):
     """One way to propose items for a query."""

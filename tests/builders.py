@@ -11,6 +11,7 @@ from recsys.manifest import GoldenAnswer, Manifest
 from recsys.model import Model
 from recsys.queries import QueryBatch, exclusions
 from recsys.recommender import Identity, Recommender
+from recsys.sources import Proposal
 from recsys.types import EventType, ExcludePolicy, Int32s, ServedFrom, Slate, SlateItem
 from recsys_server import codec_slate
 
@@ -114,3 +115,12 @@ def golden_answers(model: Model, until: int) -> tuple[GoldenAnswer, ...]:
         )
         for golden, slate in zip(blank, answer.slates, strict=True)
     )
+
+
+def score_of(proposal: Proposal, query: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """What a source says of some pairs, as merging asks it."""
+    score = np.zeros((len(query), 2), dtype=np.float32)
+    if proposal.say is not None:
+        proposal.say(query.astype(np.int32), item.astype(np.int32), score, 1)
+    assert not score[:, 0].any()
+    return score[:, 1]

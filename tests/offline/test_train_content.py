@@ -90,7 +90,7 @@ def test_every_item_is_scored_by_what_its_words_stand_for_and_none_is_proposed()
     proposal = source.propose(batch, 100)
     assert (proposal.item_num == -1).all()
     query, item = (part.ravel() for part in np.indices((10, N_ITEMS)))
-    score = proposal.score_of(query, item).reshape(10, N_ITEMS)
+    score = builders.score_of(proposal, query, item).reshape(10, N_ITEMS)
     wanted = als.user_factors @ truth.T
     assert min(np.corrcoef(score[user], wanted[user])[0, 1] for user in range(10)) > 0.95
     assert np.corrcoef(score[:, 0], wanted[:, 0])[0, 1] > 0.9, "the words count, not what its own buyers say"

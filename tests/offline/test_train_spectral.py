@@ -108,7 +108,7 @@ def test_what_users_of_the_same_kind_buy_is_proposed_even_where_no_user_bought_b
         assert len(set(found.tolist())) == 5
         assert (found // (N_ITEMS // 2) == user % 2).all()
         assert batch.allowed(np.full(5, user), found).all()
-        assert proposal.score_of(np.full(5, user), found) == pytest.approx(proposal.score[user], rel=1e-4)
+        assert builders.score_of(proposal, np.full(5, user), found) == pytest.approx(proposal.score[user], rel=1e-4)
     assert (proposal.item_num[-1] == -1).all()
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import builders
 from recsys import explain, features
 from recsys.types import EventType, FeatureReason, HistoryReason, LiveEvent, Query, RuleReason, ServingParameters
 
@@ -28,7 +29,7 @@ def test_the_parts_of_a_history_add_up_to_the_score_of_als(recommender, user_id)
         )
         als, items = recommender.model.als, np.arange(61)
         known, parts = explain.history_parts(als, batch, 1, items)
-        score = als.propose(batch, 5).score_of(np.ones(61, dtype=np.int64), items)
+        score = builders.score_of(als.propose(batch, 5), np.ones(61, dtype=np.int64), items)
         np.testing.assert_allclose(parts.sum(axis=1), score, rtol=1e-3, atol=1e-3)
         own = slice(batch.history.indptr[1], batch.history.indptr[2])
         assert set(known.tolist()) <= set(batch.history.item_num[own].tolist())

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import builders
 import worlds
 from recsys.recommender import Recommender
 from recsys.rules import AnyOf, Cap, Rules
@@ -76,7 +77,7 @@ def test_each_source_s_own_order_is_the_cosine_and_the_neighbours_similarity(rec
         best = free[np.argsort(-expected[free], kind="stable")]
         assert row.tolist() == [item for item in best.tolist() if expected[item] > 0]
         zero = np.zeros(61, dtype=np.int64)
-        np.testing.assert_allclose(proposal.score_of(zero, np.arange(61)), expected, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(builders.score_of(proposal, zero, np.arange(61)), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_a_condition_leaves_the_order_of_what_it_allows(recommender):

@@ -152,7 +152,7 @@ def test_a_source_scores_any_pair_as_it_would_in_a_proposal(world):
     _, batch, _ = world
     query, item = (np.array(column).ravel() for column in np.mgrid[: len(batch), : batch.n_items])
     for _, proposal, dense in proposals(world):
-        np.testing.assert_allclose(proposal.score_of(query, item), np.concatenate(dense), **TOLERANCE)
+        np.testing.assert_allclose(builders.score_of(proposal, query, item), np.concatenate(dense), **TOLERANCE)
 
 
 @settings(max_examples=40, deadline=None)
