@@ -37,12 +37,12 @@ def batch_of(
     """
     seeds = [known_items(items, query.seed_item_ids) for query in queries]
     user_num = np.array([users.num(query.user_id) for query in queries], dtype=np.int32)
-    asked_at = np.array([query.now for query in queries], dtype=np.int64)
-    now = asked_at.clip(*window)
+    first, last = window
+    now = np.array([min(max(query.now, first), last) for query in queries], dtype=np.int64)
     stored = histories.rows(user_num)
     history = with_live(stored, [query.live_events for query in queries], items)
     if history is not stored:
-        history = _at(history, asked_at, now, window[0])
+        history = _at(history, np.array([query.now for query in queries]), now, first)
     if any(len(part) for part in seeds):
         history = history.preceded_by(seeds, now, EventType.VIEW_ITEM)
     policies = [query.parameters.exclude_policy for query in queries]
@@ -77,8 +77,7 @@ def _at(history: Histories, asked_at: Int64s, now: Int64s, until: int) -> Histor
 
 def asked_of(query: Query, items: Vocabulary) -> Asked:
     """What a query asks of its slate."""
-    shown = ((items.num(item_id), times) for item_id, times in query.shown)
-    known = tuple(pair for pair in shown if pair[0] != UNKNOWN)
+    known = tuple((num, times) for item_id, times in query.shown if (num := items.num(item_id)) != UNKNOWN)
     return Asked(query.slate_size, query.rules, known, query.seed, query.parameters.fill)
 
 

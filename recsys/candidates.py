@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 
@@ -63,6 +64,12 @@ class Candidates:
         """
         return merge_kernels.best(self.query_num, blend, self.rank, limit, reserved)
 
+    def leading(self, weights: Float32s, mode: Int64s, limit: int, reserved: Bools) -> tuple[Candidates, Float32s]:
+        """What :meth:`best` keeps by :meth:`blend`, and the blend of it: in one call, as a query has few candidates."""
+        columns = (self.query_num, self.item_num, self.score, self.rank, self.scale)
+        pairs, blend = merge_kernels.leading(*columns, np.ascontiguousarray(weights), mode, limit, reserved)
+        return Candidates(*pairs, self.scale), blend
+
     def proposed_by(self, sources: Bools) -> Bools:
         """bool[n]: whether any of some sources (bool[S]) proposed the item."""
         return np.asarray(np.isfinite(self.rank[:, sources]).any(axis=1))
@@ -95,19 +102,18 @@ def merge(proposals: Sequence[Proposal], batch: QueryBatch, keys: Int64s | None 
     """What the proposals for one batch say of some pairs (rising keys); of all proposed ones for None."""
     proposed = np.concatenate([proposal.item_num for proposal in proposals], axis=1)
     own = np.concatenate([proposal.score for proposal in proposals], axis=1)
-    starts = np.cumsum([0, *(proposal.item_num.shape[1] for proposal in proposals)])
+    starts = np.array([0, *accumulate(proposal.item_num.shape[1] for proposal in proposals)])
     slots = fetching.slots(batch.n_items)
     if keys is None:
         found = merge_kernels.merged(proposed, own, starts, SCALE_RANK, LEAST_SCALE, slots)
     else:
         query, item = (part.astype(np.int32) for part in np.divmod(keys, batch.n_items))
         found = merge_kernels.told(query, item, proposed, own, starts, SCALE_RANK, LEAST_SCALE, slots)
-    query_num, item_num, rank, scale = found
-    score = np.zeros_like(rank)
+    query_num, item_num, score, _, _ = found
     for column, proposal in enumerate(proposals):
         if proposal.say is not None:
             proposal.say(query_num, item_num, score, column)
-    return Candidates(query_num, item_num, score, rank, scale)
+    return Candidates(*found)
 
 
 def _with_vectors(sources: tuple[CandidateSource, ...], batch: QueryBatch) -> QueryBatch:

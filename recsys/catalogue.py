@@ -92,6 +92,7 @@ class ItemCatalogue:
     deleted: Bools
     version: int = 0
     _on_sale: Bools = field(init=False, repr=False)
+    _all_on_sale: bool = field(init=False, repr=False)
     _timed: Int64s = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +102,7 @@ class ItemCatalogue:
         times = [np.isfinite(self.numbers[name]) for name in (VALID_FROM, VALID_UNTIL) if name in self.numbers]
         timed = np.flatnonzero(np.any(times, axis=0) & on_sale) if times else np.zeros(0, np.int64)
         object.__setattr__(self, "_on_sale", on_sale)
+        object.__setattr__(self, "_all_on_sale", bool(on_sale.all()))
         object.__setattr__(self, "_timed", timed)
 
     @classmethod
@@ -114,7 +116,7 @@ class ItemCatalogue:
     def servable(self, now: int) -> Bools | None:
         """bool[n]: the items that may be in a slate at a time (unix seconds); None: all."""
         if not len(self._timed):
-            return None if self._on_sale.all() else self._on_sale
+            return None if self._all_on_sale else self._on_sale
         first, last = (self._times(name) for name in (VALID_FROM, VALID_UNTIL))
         servable = self._on_sale.copy()
         # A comparison with an unknown time, NaN, is never true.

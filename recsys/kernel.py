@@ -61,6 +61,8 @@ def _compiled(function: Function, *, nogil: bool) -> Function:
 
 def frozen(array: NDArray[Scalar]) -> NDArray[Scalar]:
     """The array as if mapped from a file, which may not be written to; no copy."""
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.setflags(write=False)
     return view

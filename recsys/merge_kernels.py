@@ -30,8 +30,9 @@ def _sort(items: Int32s, spare: Int32s, n_items: int) -> None:
         shift += 8
 
 
-Merged = tuple[Int32s, Int32s, Float32s, Float32s]
-"""Pairs of query int32[n] and item int32[n], their ranks float32[n, S] and the scales float32[q, S]."""
+Merged = tuple[Int32s, Int32s, Float32s, Float32s, Float32s]
+"""Pairs of query int32[n] and item int32[n], zeros for their scores float32[n, S], their ranks float32[n, S], and the
+scales float32[q, S]."""
 
 
 @kernel
@@ -54,7 +55,7 @@ def told(
 ) -> Merged:
     """The same of some pairs."""
     rank = ranks_of(query, item, proposed, starts, slots)
-    return query, item, rank, scales_of(proposed, score, starts, depth, share)
+    return query, item, np.zeros_like(rank), rank, scales_of(proposed, score, starts, depth, share)
 
 
 @kernel
@@ -144,11 +145,12 @@ def blended(query: Int32s, score: Float32s, scale: Float32s, weights: Float32s, 
         weights: float32[modes, S].
         mode: int64[q].
     """
-    summed = np.zeros(len(query), dtype=np.float32)
+    summed = np.empty(len(query), dtype=np.float32)
     for pair in range(len(query)):
-        row = query[pair]
+        row, total = query[pair], np.float32(0)
         for source in range(score.shape[1]):
-            summed[pair] += score[pair, source] / scale[row, source] * weights[mode[row], source]
+            total += score[pair, source] / scale[row, source] * weights[mode[row], source]
+        summed[pair] = total
     return summed
 
 
@@ -175,10 +177,12 @@ def best(query: Int32s, blend: Float32s, rank: Float32s, limit: int, reserved: B
     return places[:found].copy()
 
 
+Pairs = tuple[Int32s, Int32s, Float32s, Float32s]
+"""Pairs of query int32[n] and item int32[n], with their scores float32[n, S] and ranks float32[n, S]."""
+
+
 @brief_kernel
-def taken(
-    places: Int64s, query: Int32s, item: Int32s, score: Float32s, rank: Float32s
-) -> tuple[Int32s, Int32s, Float32s, Float32s]:
+def taken(places: Int64s, query: Int32s, item: Int32s, score: Float32s, rank: Float32s) -> Pairs:
     """Some rows of the columns int32[n] and int32[n], and of the tables float32[n, S] and float32[n, S]."""
     count, width = len(places), score.shape[1]
     queries, items = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int32)
@@ -189,3 +193,21 @@ def taken(
         for column in range(width):
             scores[row, column], ranks[row, column] = score[place, column], rank[place, column]
     return queries, items, scores, ranks
+
+
+@kernel
+def leading(
+    query: Int32s,
+    item: Int32s,
+    score: Float32s,
+    rank: Float32s,
+    scale: Float32s,
+    weights: Float32s,
+    mode: Int64s,
+    limit: int,
+    reserved: Bools,
+) -> tuple[Pairs, Float32s]:
+    """The pairs that :func:`best` keeps by what is :func:`blended`, and that of each: float32[m]."""
+    blend = blended(query, score, scale, weights, mode)
+    places = best(query, blend, rank, limit, reserved)
+    return taken(places, query, item, score, rank), blend[places]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recsys.catalogue import ItemCatalogue
 from recsys.ranker import Ranker
@@ -29,6 +29,9 @@ class Model:
             ones than the bundle's end as asked at that.
         slots: places kept for some sources.
         catalogue: what the shop says of the items; where it is not given, nothing, and all can be served.
+        popular: the source that fills slates and answers where nothing is known.
+        als: the source of user and item factors, where the bundle has it.
+        shelf: what rules know of the items.
     """
 
     users: Vocabulary
@@ -39,22 +42,15 @@ class Model:
     latest: int
     slots: tuple[Slots, ...] = ()
     catalogue: ItemCatalogue = NO_CATALOGUE
+    popular: PopularitySource = field(init=False, repr=False, compare=False)
+    als: AlsSource | None = field(init=False, repr=False, compare=False)
+    shelf: Shelf = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.catalogue is NO_CATALOGUE:
             object.__setattr__(self, "catalogue", ItemCatalogue.empty(len(self.items)))
-
-    @property
-    def popular(self) -> PopularitySource:
-        """The source that fills slates and answers where nothing is known."""
-        return next(source for source in self.snapshot.sources if isinstance(source, PopularitySource))
-
-    @property
-    def als(self) -> AlsSource | None:
-        """The source of user and item factors, where the bundle has it."""
-        return next((source for source in self.snapshot.sources if isinstance(source, AlsSource)), None)
-
-    @property
-    def shelf(self) -> Shelf:
-        """What rules know of the items."""
-        return Shelf(self.catalogue, self.items, None if self.als is None else self.als.item_factors)
+        sources = self.snapshot.sources
+        object.__setattr__(self, "popular", next(each for each in sources if isinstance(each, PopularitySource)))
+        als = next((each for each in sources if isinstance(each, AlsSource)), None)
+        object.__setattr__(self, "als", als)
+        object.__setattr__(self, "shelf", Shelf(self.catalogue, self.items, None if als is None else als.item_factors))

@@ -2,15 +2,86 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
 
 from recsys.kernel import kernel
 from recsys.types import Float32s, Int32s
 
 AHEAD = 16
-"""Rows that are read ahead."""
-L = np.uint64(16)
+"""Rows that are asked for ahead."""
+LANES = 16
 """Sums that are added to at once, and floats in a line of the processor's cache."""
+STEP = 4 * LANES
+"""Columns that are multiplied at once."""
+
+
+def _dot(context: Any, one: Any, first: Any, other: Any, second: Any, width: Any) -> Any:  # noqa: ARG001 - as numba calls it
+    """The inner product of ``width`` numbers of each of two tables (float32[n, d], row by row), from two places on.
+
+    In numba's Python the sums would be an array, written to memory and read again for each pair.
+    """
+    if not one.layout == other.layout == "C":
+        raise TypingError("tables must be row by row")
+    number, lane = ir.FloatType(), ir.IntType(32)
+    vector = ir.VectorType(number, LANES)
+
+    def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def multiplied(form: Any, at: Any) -> Any:
+            return builder.fmul(*(read(form, table, at) for table in (0, 2)))
+
+        def read(form: Any, table: int, at: Any) -> Any:
+            data = context.make_array(signature.args[table])(context, builder, arguments[table]).data
+            place = builder.gep(data, [builder.add(arguments[table + 1], at)])
+            return builder.load(builder.bitcast(place, form.as_pointer()), align=4)
+
+        def half(lanes: Any, width: int, start: int) -> Any:
+            places = ir.Constant(ir.VectorType(lane, width), list(range(start, start + width)))
+            return builder.shuffle_vector(lanes, lanes, places)
+
+        end = arguments[4]
+        size, zeros = end.type, ir.Constant(vector, [0.0] * LANES)
+        summed = cgutils.alloca_once_value(builder, zeros)  # type: ignore[no-untyped-call]
+        whole = builder.sub(end, builder.urem(end, size(STEP)))
+        with cgutils.for_range_slice(builder, size(0), whole, size(STEP)) as (start, _):
+            a, b, c, d = (multiplied(vector, builder.add(start, size(line))) for line in range(0, STEP, LANES))
+            own = builder.fadd(builder.fadd(a, b), builder.fadd(c, d))
+            builder.store(builder.fadd(builder.load(summed), own), summed)
+        lanes = builder.load(summed)
+        for count in (8, 4, 2, 1):
+            lanes = builder.fadd(half(lanes, count, 0), half(lanes, count, count))
+        in_lanes = builder.extract_element(lanes, lane(0))
+        total = cgutils.alloca_once_value(builder, in_lanes)  # type: ignore[no-untyped-call]
+        with cgutils.for_range_slice(builder, whole, end, size(1)) as (at, _):
+            builder.store(builder.fadd(builder.load(total), multiplied(number, at)), total)
+        return builder.load(total)
+
+    return types.float32(one, types.intp, other, types.intp, types.intp), lines
+
+
+def _ask_for(context: Any, table: Any, place: Any) -> Any:  # noqa: ARG001 - as numba calls it
+    """Bring the line of a place of a table (float32[n, d]) to the processor, without waiting for it."""
+
+    def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        line, number = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t), ir.IntType(32)
+        form = ir.FunctionType(ir.VoidType(), [line.type, number, number, number])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [line.type], form)
+        to_read, nearest, data = number(0), number(3), number(1)
+        builder.call(prefetch, [line, to_read, nearest, data])
+        return context.get_dummy_value()
+
+    return types.none(table, types.intp), lines
+
+
+_product: Any = intrinsic(_dot)
+_asked_for: Any = intrinsic(_ask_for)
 
 
 @kernel
@@ -24,30 +95,15 @@ def products(query: Int32s, item: Int32s, vectors: Float32s, factors: Float32s, 
         factors: float32[n_items, d].
         score: float32[n], which is written.
 
-    The value means nothing: it is there so that the reads that it sums up are not left out. They bring several rows,
-    which lie anywhere in memory, to the processor at once, where a product alone would wait for each.
+    Rows lie anywhere in memory, and a product alone would wait for each: several are asked for ahead. The value means
+    nothing.
     """
-    warm, sums = np.float32(0), np.empty((AHEAD, 16), dtype=np.float32)
-    width = np.uint64(factors.shape[1])
-    whole = width - width % (np.uint64(4) * L)
-    for first in range(0, len(query), AHEAD):
-        end = min(first + AHEAD, len(query))
-        for pair in range(first, end):
-            for line in range(np.uint64(0), width, L):
-                warm += factors[item[pair], line]
-        for pair in range(first, end):
-            one, other, own = vectors[query[pair]], factors[item[pair]], sums[pair - first]
-            for lane in range(L):
-                own[lane] = 0
-            for start in range(np.uint64(0), whole, np.uint64(4) * L):
-                for lane in range(L):
-                    a = start + lane
-                    b, c, d = a + L, a + L + L, a + L + L + L
-                    own[lane] += (one[a] * other[a] + one[b] * other[b]) + (one[c] * other[c] + one[d] * other[d])
-            for lane in range(np.uint64(8)):
-                own[lane] += own[lane + np.uint64(8)]
-            total = ((own[0] + own[4]) + (own[2] + own[6])) + ((own[1] + own[5]) + (own[3] + own[7]))
-            for at in range(whole, width):
-                total += one[at] * other[at]
-            score[pair] = total
-    return warm
+    width = factors.shape[1]
+    for pair in range(-AHEAD, len(query)):
+        if pair + AHEAD < len(query):
+            start = item[pair + AHEAD] * width
+            for place in range(start, start + width, LANES):
+                _asked_for(factors, place)
+        if pair >= 0:
+            score[pair] = _product(vectors, query[pair] * width, factors, item[pair] * width, width)
+    return np.float32(0)

@@ -150,15 +150,17 @@ def fill_scores(
     """
     stop = 0
     while stop < len(query):
-        row = query[stop]
-        for place in range(indptr[row], indptr[row + 1]):
-            slots[items[place]] = place - indptr[row] + 1
+        start, row = stop, query[stop]
         while stop < len(query) and query[stop] == row:
-            slot = slots[item[stop]]
-            score[stop, column] = scores[indptr[row] + slot - 1] if slot else np.float32(0)
+            score[stop, column] = 0
             stop += 1
+            slots[item[stop - 1]] = stop
         for place in range(indptr[row], indptr[row + 1]):
-            slots[items[place]] = 0
+            slot = slots[items[place]]
+            if slot:
+                score[slot - 1, column] = scores[place]
+        for pair in range(start, stop):
+            slots[item[pair]] = 0
 
 
 @brief_kernel
@@ -206,7 +208,7 @@ def weighted_rows(
 @kernel
 def fill_products(
     vectors: Float32s, factors: Float32s, known: Bools, query: Int32s, item: Int32s, score: Float32s, column: int
-) -> np.float32:
+) -> None:
     """The inner products of a query's vector and an item's factors, for each pair; 0 for items that are not known.
 
     Args:
@@ -217,18 +219,18 @@ def fill_products(
         item: int32[n].
         score: float32[n, S]; one column is written.
         column: which.
-
-    The value means nothing, as of :func:`recsys.product_kernels.products`.
     """
+    if len(known) == 0:
+        products(query, item, vectors, factors, score[:, column])
+        return
     places = np.empty(len(query), dtype=np.int64)
     queries, items, used = np.empty_like(query), np.empty_like(item), 0
     for pair in range(len(query)):
         score[pair, column] = 0
-        if len(known) == 0 or known[item[pair]]:
+        if known[item[pair]]:
             places[used], queries[used], items[used] = pair, query[pair], item[pair]
             used += 1
     found = np.empty(used, dtype=np.float32)
-    warm = products(queries[:used], items[:used], vectors, factors, found)
+    products(queries[:used], items[:used], vectors, factors, found)
     for at in range(used):
         score[places[at], column] = found[at]
-    return warm

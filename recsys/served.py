@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from itertools import accumulate
 
 import numpy as np
 
@@ -34,18 +35,18 @@ def slates_of(model: Model, batch: QueryBatch, ranked: Ranked, queries: Sequence
         queries: whether to say, besides the rules that moved an item, what speaks for it; whether to keep its features.
     """
     slates, candidates = ranked.slates, ranked.candidates
-    ends = np.cumsum([0, *(len(each.item_num) for each in slates)]).tolist()
+    ends = [0, *accumulate(len(each.item_num) for each in slates)]
     ids = model.items.ids(np.concatenate([each.item_num for each in slates]))
     score = np.concatenate([each.score for each in slates]).tolist()
     propensity = np.concatenate([each.propensity for each in slates]).tolist()
     position = np.concatenate([each.position for each in slates])
     proposed = [] if candidates is None else proposers(ranked.names, candidates, position)
-    known = (batch.history.indptr[1:] > batch.history.indptr[:-1]).tolist()
+    starts = batch.history.indptr.tolist()
     answered = []
     for row, query in enumerate(queries):
         own, slate = slice(ends[row], ends[row + 1]), slates[row]
         reasons: tuple[tuple[Reason, ...], ...] = slate.reasons
-        if candidates is None or not known[row]:
+        if candidates is None or starts[row] == starts[row + 1]:
             degraded = ranked.degraded if candidates is None else ()
             served_from = ServedFrom.FALLBACK if degraded else ServedFrom.POPULAR_CACHE
             sources = [POPULARITY] * len(slate.item_num)
@@ -77,15 +78,18 @@ def _trace(items: RankedItems, matrix: Float32s, ids: Sequence[str]) -> Trace:
 
 def proposers(names: tuple[str, ...], candidates: Candidates, position: Int64s) -> list[tuple[str, ...]]:
     """The names of the sources that proposed the candidates at some positions, in alphabetical order."""
-    codes = slate_kernels.proposers(candidates.rank, position).tolist()
-    named = {code: _named(names, code) for code in set(codes)}  # few combinations of sources occur
-    return [named[code] for code in codes]
+    return [*map(_naming(names), slate_kernels.proposers(candidates.rank, position).tolist())]
 
 
-@lru_cache(maxsize=4096)
-def _named(names: tuple[str, ...], code: int) -> tuple[str, ...]:
-    """The names whose bits are set, in alphabetical order."""
-    return FILLED if code == FILL else tuple(sorted(name for bit, name in enumerate(names) if code >> bit & 1))
+@lru_cache(maxsize=16)
+def _naming(names: tuple[str, ...]) -> Callable[[int], tuple[str, ...]]:
+    """What gives the names whose bits are set, in alphabetical order; few combinations of sources occur."""
+
+    @lru_cache(maxsize=4096)
+    def named(code: int) -> tuple[str, ...]:
+        return FILLED if code == FILL else tuple(sorted(name for bit, name in enumerate(names) if code >> bit & 1))
+
+    return named
 
 
 def _why(model: Model, batch: QueryBatch, row: int, ranked: Ranked) -> list[tuple[Reason, ...]]:

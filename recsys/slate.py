@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from recsys import merchandising, slate_kernels
 from recsys.candidates import Candidates
 from recsys.catalogue import ItemCatalogue
 from recsys.fetching import top
+from recsys.kernel import frozen
 from recsys.placing import EXPLORED, Kept, Pool, place
 from recsys.queries import QueryBatch
 from recsys.rules import NO_RULES, Rules
@@ -151,21 +153,28 @@ def assemble(
         slots: places kept for some sources' candidates, the first ones first.
         shelf: what rules know of the items.
     """
-    kept = [_places(slots, each.size, bool(batch.discovery[query])) for query, each in enumerate(asked)]
-    plain = [not (each.is_ruled or places) for each, places in zip(asked, kept, strict=True)]
-    sizes = np.array([each.size if alone else 0 for each, alone in zip(asked, plain, strict=True)], dtype=np.int64)
-    starts, position, item_num, score = slate_kernels.best(candidates.query_num, candidates.item_num, margin, sizes)
-    certain, ends = np.ones(sizes.max(initial=0), dtype=np.float32), starts.tolist()
+    kept = [_places(slots, each.size, only_new) for each, only_new in zip(asked, batch.discovery.tolist(), strict=True)]
+    plain = [0 if each.is_ruled or places else each.size for each, places in zip(asked, kept, strict=True)]
+    starts, position, item_num, score = slate_kernels.best(
+        candidates.query_num, candidates.item_num, margin, np.array(plain, dtype=np.int64)
+    )
+    ends = starts.tolist()
     slates = []
     for query, each in enumerate(asked):
         best = slice(ends[query], ends[query + 1])
         if best.start < best.stop:
             own = (item_num[best], score[best], position[best])
-            slates.append(RankedItems(*own, ((),) * each.size, certain[: each.size]))
+            slates.append(RankedItems(*own, ((),) * each.size, _certain(each.size)))
         else:
             part = _part(candidates, margin, query, kept[query], each.seed)
             slates.append(_slate(batch, query, part, each, popular, shelf))
     return slates
+
+
+@lru_cache(maxsize=512)
+def _certain(size: int) -> Float32s:
+    """float32[size]: the propensity of what is not drawn; of few sizes, and read-only, as slates share it."""
+    return frozen(np.ones(size, dtype=np.float32))
 
 
 def popular_items(

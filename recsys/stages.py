@@ -67,17 +67,18 @@ def rank(
         candidates = retrieve(model.snapshot.sources, batch, parameters.candidates_per_source)
         if parameters.sources:
             candidates = candidates.where(candidates.proposed_by(np.isin(names, parameters.sources)))
-        blend = candidates.blend(model.blend, batch.mode)
-        kept = candidates.best(blend, parameters.candidates, model.snapshot.reserved)
-        candidates, blend = candidates.where(kept), blend[kept]
+        how = (model.blend, batch.mode, parameters.candidates, model.snapshot.reserved)
+        candidates, blend = candidates.leading(*how)
     except Exception as error:  # noqa: BLE001 - whatever failed, the shop gets a slate; the caller logs the error
         return _popular(model, batch, asked, error)
     stopwatch.lap("retrieve")
     score, matrix, errors = _scored(model, batch, candidates, blend, parameters, stopwatch)
     margin = score if matrix is not None else _as_margin(score, candidates, asked)
     slates = assemble(batch, candidates, margin, asked, model.popular, model.slots, model.shelf)
-    for row in np.flatnonzero(np.diff(batch.history.indptr) == 0).tolist():
-        slates[row] = _popular_slate(model, batch, row, asked[row])
+    starts = batch.history.indptr.tolist()
+    for row, each in enumerate(asked):
+        if starts[row] == starts[row + 1]:
+            slates[row] = _popular_slate(model, batch, row, each)
     stopwatch.lap("slate")
     return Ranked(slates, candidates, names, ("ranker",) if errors else (), errors, matrix)
 

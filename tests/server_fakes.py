@@ -3,8 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,11 +119,16 @@ class FakeRegistry:
         return recommender
 
 
+There = Callable[[Coroutine], asyncio.Future]
+"""Runs a coroutine on the loop of a server."""
+
+
 class Client:
     """What a backend has: a channel, stubs, and eyes for the details of an error."""
 
-    def __init__(self, app: App, channel: grpc.aio.Channel) -> None:
+    def __init__(self, app: App, channel: grpc.aio.Channel, there: There = asyncio.ensure_future) -> None:
         self.app = app
+        self.there = there
         self.channel = channel
         recommendation = recommendation_service_pb2_grpc.RecommendationServiceStub(channel)
         self.recommend = recommendation.Recommend
@@ -167,19 +172,39 @@ def settings(sections: dict[str, dict[str, object]] | None = None, **server: obj
     return Settings(server=ServerSettings(**{**quick, **server}), **(sections or {}))
 
 
+@contextmanager
+def loop_apart() -> Iterator[There]:
+    """An event loop in a thread of its own: what computes on it does not hold up the test."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield lambda coroutine: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 @asynccontextmanager
 async def serving(registry: FakeRegistry, options: Settings | None = None) -> AsyncIterator[Client]:
     """A real server and a client of it."""
-    app = App(options or settings(), registry, registry.load)
-    await app.start()
-    try:
-        async with grpc.aio.insecure_channel(app.address) as channel:
-            yield Client(app, channel)
-    finally:
-        for recommender in registry.recommenders.values():
-            if recommender:
-                recommender.open.set()
-        await app.drain()
+
+    async def start() -> App:
+        app = App(options or settings(), registry, registry.load)
+        await app.start()
+        return app
+
+    with loop_apart() as there:
+        app = await there(start())
+        try:
+            async with grpc.aio.insecure_channel(app.address) as channel:
+                yield Client(app, channel, there)
+        finally:
+            for recommender in registry.recommenders.values():
+                if recommender:
+                    recommender.open.set()
+            await there(app.drain())
 
 
 async def refused(call: object) -> Details:

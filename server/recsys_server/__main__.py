@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for library in ("OMP", "OPENBLAS"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # nor should those that help: the event loop needs it too
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines would stand between those of the log
-    import asyncio  # noqa: PLC0415  # all after refuse()
+    import uvloop  # noqa: PLC0415  # all after refuse()
 
     from recsys.errors import RecsysError  # noqa: PLC0415
     from recsys.registry import Registry  # noqa: PLC0415
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         registry, announce = Registry(root), partial(print, flush=True)
         if options.server.workers > 1:
             return workers.run(options, registry, announce)
-        asyncio.run(app.run(options, registry, announce))
+        uvloop.run(app.run(options, registry, announce))
     except RecsysError as error:
         print(f"recsys-server: {error}", file=sys.stderr)
         return 1

@@ -10,18 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-
 from recsys.recommender import Recommender
 from recsys.registry import Registry
-from recsys.v1 import catalog_service_pb2, event_service_pb2, experiment_service_pb2, recommendation_service_pb2
 from recsys_server import models
 from recsys_server.catalogue import Catalogue
 from recsys_server.engine import Engine
-from recsys_server.errors import AddressError
 from recsys_server.experiments_file import ExperimentsFile
+from recsys_server.front.link import FrontLink
 from recsys_server.handlers import Handlers
 from recsys_server.interceptors import Gate
 from recsys_server.models import Load, Models
@@ -30,14 +25,6 @@ from recsys_server.slates import Slates
 from recsys_server.state import State
 from recsys_server.telemetry import Telemetry, listen
 
-MAX_MESSAGE_BYTES = 1024 * 1024
-RECOMMENDATION = recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name
-EXPERIMENT = experiment_service_pb2.DESCRIPTOR.services_by_name["ExperimentService"].full_name
-EVENTS = event_service_pb2.DESCRIPTOR.services_by_name["EventService"].full_name
-CATALOG = catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-
-_OPTIONS = (("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),)
 _log = logging.getLogger(__name__)
 
 
@@ -79,11 +66,9 @@ class App:
     ) -> None:
         self._server_settings = section = settings.server
         self.telemetry = telemetry = Telemetry(time.time)
-        self._health = health.aio.HealthServicer()
         self._engine = Engine(
             section.max_batch, section.max_waiting, section.shed_seconds, telemetry.stages, time.monotonic
         )
-        self._gate = Gate(telemetry, section.deadline_seconds, time.monotonic)
         self._experiments = ExperimentsFile(
             Path(section.experiments) if section.experiments else None, telemetry.experiments_refused
         )
@@ -91,7 +76,7 @@ class App:
         self.models = Models(registry, swapped=self._swapped, refused=telemetry.bundle_refused, load=self._loaded)
         self._catalogue = Catalogue(section.state, section.max_waiting) if section.state else None
         self.state = self._open_state(settings)
-        self._handlers = Handlers(
+        handlers = Handlers(
             config=settings,
             recommender=self._current,
             catalogue=self._catalogue,
@@ -102,8 +87,10 @@ class App:
             telemetry=telemetry,
             clock=time.time,
         )
+        self._gate = Gate(handlers.by_method(), telemetry, section.deadline_seconds, time.monotonic)
         self._shared_port = shared_port
-        self._server = self._grpc_server()
+        self._front = FrontLink(self._gate.answer, shared=shared_port)
+        telemetry.front(lambda: self._front.pid)
         self._watching: list[asyncio.Task[None]] = []
         self.address = self.metrics_address = ""
 
@@ -112,19 +99,17 @@ class App:
 
         Raises:
             AddressError: an address is taken.
-            RecsysError: the live bundle cannot be served.
+            RecsysError: the live bundle cannot be served, or no process for gRPC can be started.
         """
         section = self._server_settings
         self.metrics_address = listen(section.metrics, self.telemetry.registry)
         if not self._shared_port:
-            self.address = self._listen(section.listen)
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+            self.address = await self._front.listen(section.listen)
         await self.models.refresh()
         if self.models.bundle_id is None:
             _log.warning("%s has no live bundle yet: waiting for the first", section.registry)
         if self._shared_port:  # not earlier: whom the system sends here would wait, while others serve
-            self.address = self._listen(section.listen)
-        await self._server.start()
+            self.address = await self._front.listen(section.listen)
         self._watching = [
             asyncio.create_task(self.models.watch(section.reload_seconds)),
             asyncio.create_task(self._experiments.watch(section.reload_seconds)),
@@ -134,20 +119,20 @@ class App:
 
     async def drain(self) -> None:
         """Take no new calls, finish those inside, and stop."""
-        await self._health.enter_graceful_shutdown()
+        self._front.set_health(healthy=False)
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
         seconds = self._server_settings.drain_seconds
-        stopping = asyncio.create_task(self._server.stop(seconds + 1))
+        self._front.stop(seconds + 1)
         await self._gate.drain(seconds)
-        await self._engine.close()
+        self._engine.close()
         if self.state is not None:
             await self.state.close()
         if self._catalogue is not None:
             await self._catalogue.close()
-        await self._server.stop(0.1)  # health watches never end by themselves
-        await stopping
+        self._front.stop(0.1)  # health watches never end by themselves
+        await self._front.ended()
 
     async def _loaded(self, path: Path) -> Recommender:
         """The recommender of a bundle, with all that is known of its items since, so that no request waits for that."""
@@ -171,52 +156,7 @@ class App:
         self.telemetry.bundle(recommender)
         if self._catalogue is not None:
             self._catalogue.keep(recommender)
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
-
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for service in ("", RECOMMENDATION, EXPERIMENT, EVENTS, CATALOG):
-            await self._health.set(service, status)
-
-    def _grpc_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", int(self._shared_port))))
-        gate, handlers = self._gate, self._handlers
-        server.add_generic_rpc_handlers(
-            (
-                grpc.method_handlers_generic_handler(
-                    RECOMMENDATION,
-                    {
-                        "Recommend": gate.method("Recommend", handlers.recommend),
-                        "SimilarItems": gate.method("SimilarItems", handlers.similar_items),
-                        "RankItems": gate.method("RankItems", handlers.rank_items),
-                    },
-                ),
-                grpc.method_handlers_generic_handler(
-                    EXPERIMENT, {"AssignVariants": gate.method("AssignVariants", handlers.assign_variants)}
-                ),
-                grpc.method_handlers_generic_handler(
-                    EVENTS, {"RecordEvents": gate.method("RecordEvents", handlers.record_events)}
-                ),
-                grpc.method_handlers_generic_handler(
-                    CATALOG,
-                    {
-                        "UpsertItems": gate.method("UpsertItems", handlers.upsert_items),
-                        "DeleteItems": gate.method("DeleteItems", handlers.delete_items),
-                    },
-                ),
-            )
-        )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            (RECOMMENDATION, EXPERIMENT, EVENTS, CATALOG, HEALTH, reflection.SERVICE_NAME), server
-        )
-        return server
-
-    def _listen(self, text: str) -> str:
-        try:
-            port = self._server.add_insecure_port(text)
-        except RuntimeError as error:
-            raise AddressError(f"address {text} cannot be listened on; choose another with --listen") from error
-        return f"{text.rpartition(':')[0]}:{port}"
+        self._front.set_health(healthy=True)
 
 
 async def run(

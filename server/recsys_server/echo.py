@@ -13,9 +13,11 @@ import sys
 from collections.abc import Sequence
 
 import grpc
+import uvloop
+
+from recsys_server.front import MAX_MESSAGE_BYTES
 
 SERVICE = "recsys.v1.RecommendationService"
-MAX_MESSAGE_BYTES = 1024 * 1024
 _OPTIONS = (("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0))
 
 
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT")
     parser.add_argument("--bytes", type=int, default=1_500, metavar="N", help="of an answer, default %(default)s")
     options = parser.parse_args(argv)
-    asyncio.run(serve(options.listen, options.bytes))
+    uvloop.run(serve(options.listen, options.bytes))
     return 0
 
 

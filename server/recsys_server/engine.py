@@ -1,14 +1,13 @@
-"""One thread that answers queries: it takes whatever waits as one batch, as well as the time of each allows."""
+"""What answers queries: it takes whatever waits as one batch, as well as the time of each allows."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
 from typing import Literal
 
 from recsys.recommender import Recommender
@@ -18,9 +17,8 @@ from recsys_server.pace import Pace, RankingPace
 
 LEAST_WAITING = 16  # so many may always wait: on a slow machine, smaller batches would make it slower still
 _QUIET_SECONDS = 60.0
-_CLOSE_SECONDS = 5.0
 _PROBE_SECONDS = 0.2
-_IDLE = -math.inf
+_PROBE_PAUSE = 10  # times as long as the last computation took
 _log = logging.getLogger(__name__)
 Method = Literal["answer", "similar", "rank_items"]
 """Of a recommender: what is asked of it."""
@@ -67,7 +65,10 @@ class _Batch:
 
 
 class Engine:
-    """Computes slates in the order of their requests. There is no timer: an idle engine takes a batch of one at once.
+    """Computes slates in the order of their requests, on the event loop: what comes meanwhile is the next batch.
+
+    There is no timer: an idle engine takes a batch of one at once. Nor is there a thread: to wake one, and to be woken
+    by it, costs a tenth of an answer, and what else the loop does is brief.
 
     By the pace of the last batches it knows how long a further query would take. What would take too long is refused at
     once; where a client's time is short, fewer candidates are ranked, or none, and the slate says so.
@@ -78,7 +79,7 @@ class Engine:
         max_batch: queries answered together, at most.
         max_waiting: queries that may wait; further ones are refused.
         shed_seconds: a query that would be answered later than this is refused, unless few wait.
-        observe: called on the loop with the stages of each batch, the longest wait for it among them.
+        observe: called with the stages of each batch, the longest wait for it among them.
         clock: monotonic seconds.
     """
 
@@ -95,14 +96,11 @@ class Engine:
         self._shed_seconds = shed_seconds
         self._observe = observe
         self._clock = clock
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._waiting: deque[_Waiting] = deque()
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self._turns, self._slates = Pace(), RankingPace()
-        self._free_at, self._probe_at = _IDLE, -math.inf
-        self._quiet_until = -math.inf
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._probe_at = self._quiet_until = -math.inf
 
     async def answer(
         self,
@@ -131,60 +129,51 @@ class Engine:
         """
         if self._closed:
             raise _draining()
-        self._admit(deadline, shared)
+        now = self._clock()
+        self._admit(deadline, now, shared=shared)
+        if not self._waiting:
+            self._loop.call_soon(self._turn)
         future: asyncio.Future[Computed] = self._loop.create_future()
-        self._queue.put(_Waiting(recommender, method, query, deadline, self._clock(), future))
+        self._waiting.append(_Waiting(recommender, method, query, deadline, now, future))
         return await future
 
-    async def close(self) -> None:
-        """Refuse what waits, finish what is computed, and end the thread."""
+    def close(self) -> None:
+        """Refuse what waits, and all that comes."""
         self._closed = True
-        for waiting in self._take(self._queue.qsize()):
-            if waiting is not None and not waiting.future.done():
-                waiting.future.set_exception(_draining())
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join, _CLOSE_SECONDS)
+        self._refuse(self._taken(len(self._waiting)), _draining)
 
-    def _admit(self, deadline: float, shared: bool) -> None:
-        waiting = self._queue.qsize()
+    def _admit(self, deadline: float, now: float, *, shared: bool) -> None:
+        waiting = len(self._waiting)
         if waiting >= self._max_waiting:
             raise OverloadedError("too many requests wait; try again later")
-        if waiting == 0 and self._free_at == _IDLE:
+        if waiting == 0:
             return
-        now = self._clock()
         batches, rest = divmod(waiting, self._max_batch)
-        begun = max(0.0, self._free_at - now) + batches * self._turns.seconds(self._max_batch, now)
+        begun = batches * self._turns.seconds(self._max_batch, now)
         if begun > 0 and now + begun + self._slates.at_most(rest + 1, 0.0, now) >= deadline:
             raise _no_time()
         soon = begun + self._turns.seconds(rest + 1, now) <= self._shed_seconds
         if not (soon or shared or waiting < LEAST_WAITING):
             raise OverloadedError("more requests come than can be answered soon; try again later")
 
-    def _work(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch = [first]
-            for waiting in self._take(self._max_batch - 1):
-                if waiting is None:
-                    self._queue.put(None)  # for the next turn
-                    break
-                batch.append(waiting)
-            self._turn(batch)
+    def _taken(self, count: int) -> list[_Waiting]:
+        return [self._waiting.popleft() for _ in range(count)]
 
-    def _take(self, count: int) -> Iterator[_Waiting | None]:
-        for _ in range(count):
-            try:
-                yield self._queue.get_nowait()
-            except Empty:
-                return
-
-    def _turn(self, taken: list[_Waiting]) -> None:
-        """Compute what is taken, and learn how long that takes."""
+    def _turn(self) -> None:
+        """Compute the next batch, and learn how long that takes."""
+        taken = self._taken(min(len(self._waiting), self._max_batch))
         started = self._clock()
-        self._free_at = started + self._turns.seconds(len(taken), started)
-        if computed := self._compute(taken, started):
-            ended = self._clock()
-            self._turns.learn(computed, ended - started, ended)
-        self._free_at = _IDLE
+        try:
+            if computed := self._compute(taken, started):
+                ended = self._clock()
+                self._turns.learn(computed, ended - started, ended)
+        finally:
+            if self._waiting:
+                self._later(self._turn)
+
+    def _later(self, call: Callable[[], None]) -> None:
+        """Call something after what has been answered is sent."""
+        self._loop.call_soon(lambda: self._loop.call_soon(call))
 
     def _compute(self, taken: list[_Waiting], now: float) -> int:
         """Answer what can be answered in time; the number of queries that were computed."""
@@ -216,17 +205,14 @@ class Engine:
         self._refuse(rest, _no_time)
         if not fitting and now >= self._probe_at:
             # One is computed all the same, though nobody waits for it any more: else the engine would never learn that
-            # it has become faster.
-            self._probe_at = now + _PROBE_SECONDS
-            fitting[0.0] = rest[:1]
+            # it has become faster. Not often, as meanwhile nothing else is done.
+            self._probe_at = math.inf
+            self._later(lambda: self._answer(rest[:1], self._clock(), 0.0))
         return fitting
 
     def _refuse(self, refused: list[_Waiting], why: Callable[[], Exception]) -> None:
         if refused:
-            self._send(_Batch(refused, [why() for _ in refused]))
-
-    def _send(self, batch: _Batch) -> None:
-        self._loop.call_soon_threadsafe(self._deliver, batch)
+            self._deliver(_Batch(refused, [why() for _ in refused]))
 
     def _answer(self, group: list[_Waiting], now: float, share: float) -> None:
         """Answer a group together; when that fails each alone, so that one bad query spoils no other."""
@@ -241,20 +227,21 @@ class Engine:
                 Computed(_marked(slate, share), now - waiting.since, stages)
                 for waiting, slate in zip(group, answer.slates, strict=True)
             ]
-        except Exception as error:  # noqa: BLE001 - whatever fails in one batch, the thread answers the next
+        except Exception as error:  # noqa: BLE001 - whatever fails in one batch, the next is answered
             if len(group) > 1:
                 for waiting in group:
                     self._answer([waiting], now, share)
                 return
             self._complain(recommender, error)
-            self._send(_Batch(group, [EngineError(str(error))]))
+            self._deliver(_Batch(group, [EngineError(str(error))]))
             return
         if method == "answer":
             self._slates.learn(len(group), share, ended - started, answer.stage_seconds, ended)
+            self._probe_at = ended + max(_PROBE_SECONDS, _PROBE_PAUSE * (ended - started))
         if answer.errors:
             self._complain(recommender, answer.errors[0])
         wait = max(now - waiting.since for waiting in group)
-        self._send(_Batch(group, outcomes, (("wait", wait), *stages)))
+        self._deliver(_Batch(group, outcomes, (("wait", wait), *stages)))
 
     def _complain(self, recommender: Recommender, error: Exception) -> None:
         """Log a failure with its trace; those that follow at once are left to the metric of degraded slates."""

@@ -1,7 +1,8 @@
 """Errors of the server; ``status.py`` translates those of a request for the client.
 
 RecsysError                 the server cannot start; one line for the operator
-└── AddressError            an address cannot be listened on
+├── AddressError            an address cannot be listened on
+└── FrontError              the process that speaks gRPC does not start
 RequestError                one request is refused
 ├── MalformedMessageError   the bytes are not a message of the method's type
 ├── InvalidRequestError     fields are outside their limits
@@ -24,6 +25,10 @@ from recsys.errors import RecsysError
 
 class AddressError(RecsysError):
     """An address cannot be listened on."""
+
+
+class FrontError(RecsysError):
+    """The process that speaks gRPC does not start."""
 
 
 class RequestError(Exception):

@@ -21,6 +21,7 @@ from recsys_server.catalogue import Catalogue
 from recsys_server.codec_slate import Assignments
 from recsys_server.engine import Engine, Method
 from recsys_server.errors import NoBundleError, NoStateError
+from recsys_server.interceptors import Respond
 from recsys_server.placements import Placements
 from recsys_server.slates import Served, Slates
 from recsys_server.state import State
@@ -62,6 +63,18 @@ class Handlers:
         self._telemetry = telemetry
         self._clock = clock
         self._random = random.Random()  # noqa: S311 - ids must be unique, not secret
+
+    def by_method(self) -> dict[str, Respond]:
+        """What answers each method."""
+        return {
+            "Recommend": self.recommend,
+            "SimilarItems": self.similar_items,
+            "RankItems": self.rank_items,
+            "AssignVariants": self.assign_variants,
+            "RecordEvents": self.record_events,
+            "UpsertItems": self.upsert_items,
+            "DeleteItems": self.delete_items,
+        }
 
     async def recommend(self, data: bytes, deadline: float) -> bytes:
         """RecommendationService.Recommend."""

@@ -5,30 +5,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
-
-import grpc
+from collections.abc import Awaitable, Callable, Mapping
 
 from recsys_server import status
 from recsys_server.errors import DrainingError
+from recsys_server.front.frames import Kind
+from recsys_server.front.link import Reply
 from recsys_server.telemetry import Telemetry
 
 Respond = Callable[[bytes, float], Awaitable[bytes]]
-Context = grpc.aio.ServicerContext[bytes, bytes]
+"""From the bytes of a request and its deadline to the bytes of the response."""
 _log = logging.getLogger(__name__)
 
 
 class Gate:
     """Lets calls in, and counts those inside.
 
-    One function around each handler: the interceptors of grpc.aio do the same at several times the cost per call.
-
     Args:
+        handlers: of each method.
         deadline_seconds: the longest that a call may wait, whatever its client allows.
         clock: monotonic seconds.
     """
 
-    def __init__(self, telemetry: Telemetry, deadline_seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        handlers: Mapping[str, Respond],
+        telemetry: Telemetry,
+        deadline_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._handlers = handlers
         self._telemetry = telemetry
         self._deadline_seconds = deadline_seconds
         self._clock = clock
@@ -37,26 +43,29 @@ class Gate:
         self._empty.set()
         self._draining = False
 
-    def method(self, name: str, respond: Respond) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """A handler for grpc out of one from the bytes of a request and its deadline to the bytes of the response."""
+    async def answer(self, method: str, data: bytes, since: float, deadline: float) -> Reply:
+        """The response to a call, or the status that refuses it.
 
-        async def call(data: bytes, context: Context) -> bytes:
-            started, code = self._clock(), "CANCELLED"
-            self._enter()
-            try:
-                response = await self._respond(respond, data, started + self._allowed(context))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets a status
-                refusal = _refusal(name, error)
-                code = refusal.code.name
-                await context.abort(refusal.code, refusal.message, refusal.trailers)
-            else:
-                code = "OK"
-                return response
-            finally:
-                self._leave()
-                self._telemetry.call(name, code, self._clock() - started)
-
-        return grpc.unary_unary_rpc_method_handler(call)
+        Args:
+            method: its name.
+            data: the request.
+            since: when it came, on the clock.
+            deadline: when its client gives up.
+        """
+        code = "CANCELLED"
+        self._enter()
+        try:
+            response = await self._respond(method, data, min(deadline, since + self._deadline_seconds))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets a status
+            refusal = _refusal(method, error)
+            code = refusal.code
+            return Kind.REFUSAL, refusal.status
+        else:
+            code = "OK"
+            return Kind.ANSWER, response
+        finally:
+            self._leave()
+            self._telemetry.call(method, code, self._clock() - since)
 
     async def drain(self, seconds: float) -> None:
         """Refuse new calls and wait until none is inside, but no longer than seconds."""
@@ -66,14 +75,10 @@ class Gate:
         except TimeoutError:
             _log.warning("%d calls were still inside after %g seconds of drain", self._inside, seconds)
 
-    async def _respond(self, respond: Respond, data: bytes, deadline: float) -> bytes:
+    async def _respond(self, method: str, data: bytes, deadline: float) -> bytes:
         if self._draining:
             raise DrainingError("the server is shutting down; try another replica")
-        return await respond(data, deadline)
-
-    def _allowed(self, context: Context) -> float:
-        remaining = context.time_remaining()
-        return self._deadline_seconds if remaining is None else min(remaining, self._deadline_seconds)
+        return await self._handlers[method](data, deadline)
 
     def _enter(self) -> None:
         self._inside += 1

@@ -16,7 +16,6 @@ class Pace:
     """Seconds of a batch by the number of its queries: fixed + each * count, by normalised least mean squares.
 
     (Haykin, Adaptive Filter Theory, chapter 6.) What is known fades while nothing is learnt: a bad moment is forgotten.
-    One thread may learn while others ask.
     """
 
     __slots__ = ("_at", "_each", "_fixed", "_spread")

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from recsys.v1 import error_reason_pb2
 from recsys_server.errors import (
@@ -33,33 +31,32 @@ DOMAIN = "recsys.v1"
 class Rule:
     """How one kind of error looks to a client; retry_seconds where trying again helps."""
 
-    code: grpc.StatusCode
+    code: int
     reason: error_reason_pb2.ErrorReason
     retry_seconds: float | None = None
 
 
 TABLE: dict[type[Exception], Rule] = {
-    InvalidRequestError: Rule(grpc.StatusCode.INVALID_ARGUMENT, error_reason_pb2.ERROR_REASON_INVALID_REQUEST),
-    MalformedMessageError: Rule(grpc.StatusCode.INVALID_ARGUMENT, error_reason_pb2.ERROR_REASON_MALFORMED_MESSAGE),
-    NoBundleError: Rule(grpc.StatusCode.UNAVAILABLE, error_reason_pb2.ERROR_REASON_NO_BUNDLE, 5.0),
-    DrainingError: Rule(grpc.StatusCode.UNAVAILABLE, error_reason_pb2.ERROR_REASON_DRAINING, 0.0),
-    OverloadedError: Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, error_reason_pb2.ERROR_REASON_OVERLOADED, 1.0),
-    NoTimeError: Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, error_reason_pb2.ERROR_REASON_OVERLOADED, 1.0),
-    NoStateError: Rule(grpc.StatusCode.FAILED_PRECONDITION, error_reason_pb2.ERROR_REASON_NO_STATE),
-    StorageError: Rule(grpc.StatusCode.UNAVAILABLE, error_reason_pb2.ERROR_REASON_STORAGE, 1.0),
-    DeadlineError: Rule(grpc.StatusCode.DEADLINE_EXCEEDED, error_reason_pb2.ERROR_REASON_DEADLINE_EXCEEDED),
+    InvalidRequestError: Rule(code_pb2.INVALID_ARGUMENT, error_reason_pb2.ERROR_REASON_INVALID_REQUEST),
+    MalformedMessageError: Rule(code_pb2.INVALID_ARGUMENT, error_reason_pb2.ERROR_REASON_MALFORMED_MESSAGE),
+    NoBundleError: Rule(code_pb2.UNAVAILABLE, error_reason_pb2.ERROR_REASON_NO_BUNDLE, 5.0),
+    DrainingError: Rule(code_pb2.UNAVAILABLE, error_reason_pb2.ERROR_REASON_DRAINING, 0.0),
+    OverloadedError: Rule(code_pb2.RESOURCE_EXHAUSTED, error_reason_pb2.ERROR_REASON_OVERLOADED, 1.0),
+    NoTimeError: Rule(code_pb2.RESOURCE_EXHAUSTED, error_reason_pb2.ERROR_REASON_OVERLOADED, 1.0),
+    NoStateError: Rule(code_pb2.FAILED_PRECONDITION, error_reason_pb2.ERROR_REASON_NO_STATE),
+    StorageError: Rule(code_pb2.UNAVAILABLE, error_reason_pb2.ERROR_REASON_STORAGE, 1.0),
+    DeadlineError: Rule(code_pb2.DEADLINE_EXCEEDED, error_reason_pb2.ERROR_REASON_DEADLINE_EXCEEDED),
 }
 _MANY = frozenset({OverloadedError, NoTimeError})
-_DEFECT = Rule(grpc.StatusCode.INTERNAL, error_reason_pb2.ERROR_REASON_INTERNAL)
+_DEFECT = Rule(code_pb2.INTERNAL, error_reason_pb2.ERROR_REASON_INTERNAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a call is aborted with."""
+    """What a call is aborted with: the name of a code, and the bytes of a google.rpc.Status."""
 
-    code: grpc.StatusCode
-    message: str
-    trailers: tuple[tuple[str, str | bytes], ...]
+    code: str
+    status: bytes
 
 
 def is_defect(error: Exception) -> bool:
@@ -111,10 +108,10 @@ def _bad_request(error: InvalidRequestError) -> Message:
     return info
 
 
-def _refusal(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> Refusal:
-    status = status_pb2.Status(code=code.value[0], message=message)
+def _refusal(code: int, message: str, details: Sequence[Message]) -> Refusal:
+    status = status_pb2.Status(code=code, message=message)
     for detail in details:
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
-    return Refusal(code, message, tuple(rpc_status.to_status(status).trailing_metadata))
+    return Refusal(code_pb2.Code.Name(code), status.SerializeToString())

@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from recsys.recommender import Recommender
 from recsys_server.errors import AddressError
+from recsys_server.front.methods import METHODS
 from recsys_server.settings import address
 
-METHODS = ("Recommend", "SimilarItems", "RankItems", "AssignVariants", "RecordEvents", "UpsertItems", "DeleteItems")
 M = TypeVar("M", Counter, Histogram)
 _QUIET_SECONDS = 60.0
 _log = logging.getLogger(__name__)
@@ -96,6 +96,10 @@ class Telemetry:
         self._experiments_failures = Counter(
             "recsys_experiments_failures", "Experiments files that were refused.", registry=registry
         )
+
+    def front(self, pid: Callable[[], int]) -> None:
+        """Tell of the processor time and memory of the process that speaks gRPC, whose id is asked for each time."""
+        ProcessCollector(namespace="recsys_front", pid=pid, registry=self.registry)
 
     def call(self, method: str, code: str, seconds: float) -> None:
         """One call came to its end."""

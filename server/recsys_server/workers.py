@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+import uvloop
 
 from recsys.errors import RecsysError
 from recsys.recommender import Recommender
@@ -124,14 +126,14 @@ class _Parent:
             alive=self._alive,
         )
         settings = self._settings.model_copy(update={"server": server})
-        asyncio.run(app.run(settings, self._registry, lambda _: None, worker))
+        uvloop.run(app.run(settings, self._registry, lambda _: None, worker))
 
     def _serve_metrics(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it when the last worker has gone
         joined = worker_metrics.registry(lambda: [self._board.port(slot) for slot in range(self._count)])
         listening = telemetry.listen(self._metrics, joined)
         self._board.write(self._count, address(listening)[1])
-        os.read(self._alive, 1)
+        select.select([self._alive], [], [])  # not read: the workers' loops have made it one that does not wait
 
     def _wait(self, seconds: float) -> tuple[bool, dict[int, int]]:
         """Whether to stop, and the exit statuses of processes that ended, by slot; returns when something happens."""

@@ -7,8 +7,9 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.errors import TypingError
 
-from recsys import fetching, merge_kernels, order_kernels, row_kernels
+from recsys import fetching, merge_kernels, order_kernels, product_kernels, row_kernels
 from recsys.kernel import frozen
 from recsys.types import SECONDS_PER_DAY as DAY
 
@@ -136,6 +137,38 @@ def test_inner_products_of_pairs_and_weighted_sums_are_those_of_numpy(width, cou
     products = (vectors[query] * factors[item]).sum(axis=1)
     np.testing.assert_allclose(score[:, 0], products, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(score[:, 1], np.where(known[item], products, 0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [0, 1, 45, 64, 130, 192])
+@pytest.mark.parametrize("count", [1, 16, 50])
+def test_inner_products_are_summed_in_one_order_whatever_else_is_asked(width, count):
+    random = np.random.default_rng(width)
+    vectors, factors = (random.normal(size=(n, width)).astype(np.float32) for n in (4, 30))
+    query, item = random.integers(0, 4, count).astype(np.int32), random.integers(0, 30, count).astype(np.int32)
+    score = np.empty(count, dtype=np.float32)
+    product_kernels.products(query, item, vectors, frozen(factors), score)
+    terms = vectors[query] * factors[item]
+    assert score.tolist() == [summed_in_lanes(own) for own in terms]
+
+
+def summed_in_lanes(terms: np.ndarray) -> float:
+    """The sum of float32[d]: sixteen sums of every sixteenth, four lines at a time, then the rest one by one."""
+    whole = len(terms) - len(terms) % 64
+    sums = np.zeros(16, dtype=np.float32)
+    for a, b, c, d in terms[:whole].reshape(-1, 4, 16):
+        sums += (a + b) + (c + d)
+    while len(sums) > 1:
+        sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
+    total = sums[0]
+    for term in terms[whole:]:
+        total += term
+    return float(total)
+
+
+def test_factors_column_by_column_are_refused():
+    factors, place = np.ones((30, 8), dtype=np.float32, order="F"), np.zeros(1, dtype=np.int32)
+    with pytest.raises(TypingError, match="row by row"):
+        product_kernels.products(place, place, factors, factors, np.empty(1, dtype=np.float32))
 
 
 @pytest.mark.parametrize("width", [1, 8, 45])

@@ -1,6 +1,7 @@
 """Each candidate source against a dense computation of all its scores, on random small shops."""
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -253,6 +254,22 @@ def test_all_that_a_source_with_its_own_slots_proposes_is_kept_however_low_it_st
         kept = candidates.best(blend, 3, reserved)
         assert np.isin(np.flatnonzero(proposed), kept).all()
         assert len(kept) == proposed.sum() + 6
+
+
+@settings(max_examples=30, deadline=None)
+@given(asked(), st.integers(1, 40), st.integers(0, 1000))
+def test_one_call_keeps_the_same_candidates_and_their_blend(world, limit, seed):
+    known, batch, k = world
+    random = np.random.default_rng(seed)
+    weights = random.random((3, len(known.sources))).astype(np.float32)
+    reserved = random.random(len(known.sources)) < 0.2
+    candidates = retrieve(known.sources, batch, k)
+    blend = candidates.blend(weights, batch.mode)
+    kept = candidates.best(blend, limit, reserved)
+    leading, own = candidates.leading(weights, batch.mode, limit, reserved)
+    for field in fields(leading):
+        np.testing.assert_array_equal(getattr(leading, field.name), getattr(candidates.where(kept), field.name))
+    assert own.tolist() == blend[kept].tolist()
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,6 +1,7 @@
 """What an operator sees: health, reflection, metrics, drain, addresses."""
 
 import asyncio
+import math
 import urllib.request
 
 import grpc
@@ -12,9 +13,10 @@ from recsys.v1 import experiment_service_pb2 as assign_pb
 from recsys.v1 import recommendation_service_pb2 as pb
 from recsys_server.app import App
 from recsys_server.errors import AddressError
+from recsys_server.front.frames import Kind
 from recsys_server.interceptors import Gate
 from recsys_server.telemetry import Telemetry
-from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
+from server_fakes import Details, FakeRecommender, FakeRegistry, refused, serving, settings, until
 
 
 def scrape(address):
@@ -63,62 +65,53 @@ async def test_metrics_can_be_left_out():
         assert (await client.recommend(pb.RecommendRequest())).items
 
 
-async def test_a_drain_finishes_what_is_inside_and_tells_health_at_once():
-    recommender = FakeRecommender(users=("first", "second"))
-    async with serving(FakeRegistry(recommender), settings(deadline_seconds=30.0)) as client:
-        recommender.open.clear()
-        computed = client.recommend(pb.RecommendRequest(user_id="first"))
-        await until(recommender.started.is_set)
-        waiting = client.recommend(pb.RecommendRequest(user_id="second"))
-        await asyncio.sleep(0.05)
-        stub = health_pb2_grpc.HealthStub(client.channel)
-        watch = stub.Watch(health_pb2.HealthCheckRequest())
+async def test_a_drain_finishes_what_is_inside_and_tells_health_first():
+    users = [f"u{num}" for num in range(8)]
+    recommender = FakeRecommender(users=users)
+    recommender.seconds = 0.1
+    async with serving(FakeRegistry(recommender), settings(deadline_seconds=30.0, max_batch=1)) as client:
+        watch = health_pb2_grpc.HealthStub(client.channel).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        drain = asyncio.create_task(client.app.drain())
+        calls = [asyncio.ensure_future(client.recommend(pb.RecommendRequest(user_id=user))) for user in users]
+        await until(recommender.started.is_set)
+        drain = client.there(client.app.drain())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        assert not drain.done()
-        recommender.open.set()
-        assert (await computed).items
-        assert (await waiting).items
+        assert not all(call.done() for call in calls)
+        assert all([(await call).items for call in calls])
         async with asyncio.timeout(2):  # although the watch would never end
             await drain
 
 
 async def test_who_cannot_be_finished_in_time_is_told_to_try_another_replica():
-    recommender = FakeRecommender(users=("first", "second"))
-    options = settings(deadline_seconds=30.0, drain_seconds=0.1)
+    users = [f"u{num}" for num in range(12)]
+    recommender = FakeRecommender(users=users)
+    recommender.seconds = 0.1
+    options = settings(deadline_seconds=30.0, drain_seconds=0.3, max_batch=1)
     async with serving(FakeRegistry(recommender), options) as client:
-        recommender.open.clear()
-        first = client.recommend(pb.RecommendRequest(user_id="first"))
+        calls = [asyncio.ensure_future(client.recommend(pb.RecommendRequest(user_id=user))) for user in users]
         await until(recommender.started.is_set)
-        second = client.recommend(pb.RecommendRequest(user_id="second"))
-        await asyncio.sleep(0.05)
-        asyncio.get_running_loop().call_later(0.3, recommender.open.set)
-        drain = asyncio.create_task(client.app.drain())
-        details = await refused(second)
-        assert (details.code.name, details.reason) == ("UNAVAILABLE", "DRAINING")
-        await asyncio.gather(drain, first, return_exceptions=True)
+        await client.there(client.app.drain())
+        outcomes = [Details(error) if error else None for error in [call.exception() for call in calls]]
+    refusals = [details for details in outcomes if details]
+    assert {(details.code.name, details.reason) for details in refusals} == {("UNAVAILABLE", "DRAINING")}
+    assert 0 < len(refusals) < len(users)
 
 
-@pytest.mark.parametrize(("remaining", "allowed"), [(None, 2.0), (0.5, 0.5), (9.0, 2.0)])
-async def test_a_call_may_take_what_its_client_allows_but_no_longer_than_the_server_does(remaining, allowed):
-    class Context:
-        def time_remaining(self):
-            return remaining
-
+@pytest.mark.parametrize(("given", "allowed"), [(math.inf, 2.0), (100.5, 0.5), (109.0, 2.0)])
+async def test_a_call_may_take_what_its_client_allows_but_no_longer_than_the_server_does(given, allowed):
     async def respond(_, deadline):
         deadlines.append(deadline)
-        return b""
+        return b"answer"
 
     deadlines = []
-    handler = Gate(Telemetry(lambda: 0.0), 2.0, lambda: 100.0).method("Recommend", respond)
-    await handler.unary_unary(b"", Context())
+    gate = Gate({"Recommend": respond}, Telemetry(lambda: 0.0), 2.0, lambda: 100.25)
+    assert await gate.answer("Recommend", b"", 100.0, given) == (Kind.ANSWER, b"answer")
     assert deadlines == [100.0 + allowed]
 
 
 async def test_after_a_drain_nothing_listens():
     async with serving(FakeRegistry(FakeRecommender())) as client:
-        await client.app.drain()
+        await client.there(client.app.drain())
         async with grpc.aio.insecure_channel(client.app.address) as channel:
             with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
                 await channel.unary_unary("/recsys.v1.RecommendationService/Recommend")(b"")

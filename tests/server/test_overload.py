@@ -9,7 +9,7 @@ from recsys.types import Query, ServingParameters
 from recsys.v1 import recommendation_service_pb2 as pb
 from recsys_server.engine import LEAST_WAITING, Engine
 from recsys_server.errors import NoTimeError, OverloadedError
-from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
+from server_fakes import FakeRecommender, FakeRegistry, loop_apart, refused, serving, settings, until
 
 LATER = float("inf")
 USERS = [f"u{num}" for num in range(5_000)]
@@ -30,19 +30,11 @@ def ask(engine, recommender, user_id, seconds=LATER, **options):
     return asyncio.create_task(engine.answer(recommender, query, time.monotonic() + seconds))
 
 
-async def taught(running, recommender):
+async def taught(running, recommender, together=1):
     """An engine that knows how long its recommender takes."""
-    for num in range(6):
-        await ask(running, recommender, f"u{num}")
+    for _ in range(6):
+        await asyncio.gather(*(ask(running, recommender, f"u{num}") for num in range(together)))
     recommender.batches.clear()
-
-
-async def held_up(running, recommender):
-    recommender.started.clear()
-    recommender.open.clear()
-    first = ask(running, recommender, "u0")
-    await until(recommender.started.is_set)
-    return first
 
 
 def asked(recommender):
@@ -58,7 +50,6 @@ async def test_what_is_ranked_follows_the_time_that_is_left(recommender, seconds
     running = engine()
     await taught(running, recommender)
     answer = await ask(running, recommender, "u1", seconds)
-    await running.close()
     assert answer.slate.degraded == degraded
     parameters = asked(recommender)["u1"].parameters
     assert (parameters.candidates, parameters.use_ranker) == (candidates, use_ranker)
@@ -72,7 +63,6 @@ async def test_what_cannot_be_ready_in_time_is_not_computed(recommender):
     tasks = [ask(running, recommender, "u1"), ask(running, recommender, "u2", 0.01)]
     tasks.append(ask(running, recommender, "u3", 0.025, use_ranker=False))  # without a ranker there is nothing to ease
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    await running.close()
     assert [isinstance(outcome, NoTimeError) for outcome in outcomes] == [False, True, True]
     assert [*asked(recommender)] == ["u1"]
 
@@ -80,16 +70,12 @@ async def test_what_cannot_be_ready_in_time_is_not_computed(recommender):
 async def test_a_hasty_client_takes_nothing_from_those_who_wait_with_it(recommender):
     recommender.seconds, recommender.rank_seconds = 0.005, 0.04
     running = engine()
-    await taught(running, recommender)
-    tasks = [await held_up(running, recommender)]
-    tasks += [ask(running, recommender, user) for user in ("u1", "u2")]
+    await taught(running, recommender, together=4)
+    tasks = [ask(running, recommender, user) for user in ("u1", "u2")]
     tasks += [ask(running, recommender, "u3", 0.12), ask(running, recommender, "u4")]
-    await asyncio.sleep(0.01)
-    asyncio.get_running_loop().call_later(0.02, recommender.open.set)
     answers = await asyncio.gather(*tasks)
-    await running.close()
-    assert [bool(answer.slate.degraded) for answer in answers] == [False, False, False, True, False]
-    assert [len(batch) for batch in recommender.batches] == [1, 1, 3]
+    assert [bool(answer.slate.degraded) for answer in answers] == [False, False, True, False]
+    assert [len(batch) for batch in recommender.batches] == [1, 3]
 
 
 async def test_a_popular_slate_is_never_called_degraded_for_what_it_does_without(recommender):
@@ -97,7 +83,6 @@ async def test_a_popular_slate_is_never_called_degraded_for_what_it_does_without
     running = engine()
     await taught(running, recommender)
     answer = await ask(running, recommender, "nobody", 0.045)
-    await running.close()
     assert answer.slate.degraded == ()
 
 
@@ -112,7 +97,6 @@ async def test_what_would_wait_too_long_is_refused_at_once_and_what_many_share_i
     refusals = [task for task in tasks if task.done()]
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert (await shared).slate.items
-    await running.close()
     refused_count = sum(isinstance(outcome, OverloadedError) for outcome in outcomes)
     assert refused_count == len(refusals)
     assert LEAST_WAITING <= 100 - refused_count <= LEAST_WAITING + 4
@@ -124,7 +108,6 @@ async def test_after_a_bad_moment_an_idle_engine_refuses_nobody(recommender):
     await ask(running, recommender, "u1")
     recommender.seconds = 0.0
     assert (await ask(running, recommender, "u2")).slate.items
-    await running.close()
 
 
 async def test_who_would_wait_beyond_the_deadline_is_told_at_once(recommender):
@@ -138,7 +121,6 @@ async def test_who_would_wait_beyond_the_deadline_is_told_at_once(recommender):
         await ask(running, recommender, "u2", 0.05)
     assert time.monotonic() - started < 0.04
     await first
-    await running.close()
 
 
 async def learnt(client, recommender):
@@ -179,27 +161,31 @@ async def test_out_of_time_with_nothing_kept_a_client_is_told_to_come_back(recom
 async def test_at_twice_its_capacity_an_engine_answers_as_many_as_it_can_and_those_soon(recommender):
     recommender.seconds, seconds = 0.005, 2.0
     capacity = 1 / recommender.seconds
-    running, outcomes = engine(max_batch=8, shed_seconds=0.1), {"answered": [], "shed": []}
+    outcomes = {"answered": [], "shed": []}
 
     async def call(user):
         started = time.monotonic()
         try:
-            await ask(running, recommender, user)
+            await there(running.answer(recommender, Query(user, 3, 0), LATER))
             outcomes["answered"].append(time.monotonic() - started)
         except OverloadedError:
             outcomes["shed"].append(time.monotonic() - started)
 
-    calls, started = [], time.monotonic()
-    for num in range(int(2 * capacity * seconds)):
-        await asyncio.sleep(max(0.0, started + num / (2 * capacity) - time.monotonic()))
-        calls.append(asyncio.create_task(call(USERS[num])))
-    await asyncio.gather(*calls)
-    elapsed = time.monotonic() - started
-    await running.close()
+    async def apart():
+        return engine(max_batch=8, shed_seconds=0.1)
+
+    with loop_apart() as there:
+        running = await there(apart())
+        calls, started = [], time.monotonic()
+        for num in range(int(2 * capacity * seconds)):
+            await asyncio.sleep(max(0.0, started + num / (2 * capacity) - time.monotonic()))
+            calls.append(asyncio.create_task(call(USERS[num])))
+        await asyncio.gather(*calls)
+        elapsed = time.monotonic() - started
     answered, shed = map(sorted, outcomes.values())
     assert len(answered) / elapsed > 0.8 * capacity
     assert answered[len(answered) * 95 // 100] < 0.25
-    assert shed[len(shed) * 9 // 10] < 0.02
+    assert shed[len(shed) * 9 // 10] < 0.1, "after the batch that is computed"
 
 
 async def test_an_engine_that_was_too_slow_for_its_clients_finds_out_when_it_is_not_any_more(recommender):
@@ -220,18 +206,19 @@ async def test_an_engine_that_was_too_slow_for_its_clients_finds_out_when_it_is_
     async with asyncio.timeout(4):
         while await answered() is None:
             pass
-    await running.close()
 
 
-async def test_while_everything_is_too_slow_only_one_of_many_is_tried_and_nobody_waits_for_it(recommender):
-    recommender.seconds = 0.3
+async def test_while_everything_is_too_slow_few_are_tried_and_nobody_waits_for_them(recommender):
+    recommender.seconds = 0.1
     running = engine()
     await ask(running, recommender, "u0")
     recommender.batches.clear()
-    tasks = [ask(running, recommender, f"u{num}", 0.1) for num in range(10)]
-    started = time.monotonic()
-    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    assert time.monotonic() - started < 0.1
-    await running.close()
-    assert [len(batch) for batch in recommender.batches] == [1]
-    assert all(isinstance(outcome, NoTimeError) for outcome in outcomes)
+    waited, began = [], time.monotonic()
+    while time.monotonic() < began + 2.5:
+        started = time.monotonic()
+        with pytest.raises(NoTimeError):
+            await ask(running, recommender, "u1", 0.03)
+        waited.append(time.monotonic() - started)
+        await asyncio.sleep(0.01)
+    assert [len(batch) for batch in recommender.batches] in ([1], [1, 1])
+    assert max(waited) < 0.02

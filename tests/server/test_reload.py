@@ -90,18 +90,17 @@ async def test_a_rollback_to_the_serving_bundle_loads_nothing():
 
 
 async def test_a_request_in_flight_is_answered_by_the_bundle_it_began_with():
-    old = FakeRecommender("b1", users=("known", "other"))
+    users = [f"u{num}" for num in range(8)]
+    old, new = FakeRecommender("b1", users=users), FakeRecommender("b2", users=users)
+    old.seconds = 0.1
     registry = FakeRegistry(old)
-    async with serving(registry, settings(deadline_seconds=30.0)) as client:
-        old.open.clear()
-        in_flight = client.recommend(REQUEST)
+    async with serving(registry, settings(deadline_seconds=30.0, max_batch=1)) as client:
+        calls = [asyncio.ensure_future(client.recommend(pb.RecommendRequest(user_id=user))) for user in users]
         await until(old.started.is_set)
-        waiting = client.recommend(pb.RecommendRequest(user_id="other"))
-        await asyncio.sleep(0.05)
-        registry.publish(FakeRecommender("b2"))
+        registry.publish(new)
         await until(lambda: client.app.models.bundle_id == "b2")
-        old.open.set()
-        assert [(await call).bundle_id for call in (in_flight, waiting)] == ["b1", "b1"]
+        assert not all(call.done() for call in calls)
+        assert [(await call).bundle_id for call in calls] == ["b1"] * 8
         assert (await client.recommend(REQUEST)).bundle_id == "b2"
 
 

@@ -1,0 +1,113 @@
+"""Frames: what the two processes of a server tell each other over a socket.
+
+A frame is a head (size of the body, kind, number) and a body. It never leaves the machine, nor a pair of processes of
+one version, so that its form may change with any release.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import cast
+
+_HEAD = struct.Struct("<IBQ")
+_CALL = struct.Struct("<Bdd")
+
+
+class Kind(IntEnum):
+    """What a frame says. The number is that of a call, if nothing else is told."""
+
+    LISTENING = 1
+    """From the front: it serves on the port that is the number; 0: it cannot."""
+    CALL = 2
+    """From the front: a request (:class:`Call`)."""
+    GONE = 3
+    """From the front: nobody waits for the answer any more."""
+    ANSWER = 4
+    """To the front: the bytes of a response."""
+    REFUSAL = 5
+    """To the front: the bytes of a google.rpc.Status."""
+    HEALTH = 6
+    """To the front: 1 as number: all services serve; 0: none does."""
+    STOP = 7
+    """To the front: take no calls any more, and end with the last, or in so many milliseconds as the number says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request.
+
+    Attributes:
+        method: place in :data:`recsys_server.front.methods.METHODS`.
+        since: when it came, on the machine's monotonic clock.
+        deadline: of its client, on the same clock; infinite where it allows any time.
+        data: its bytes.
+    """
+
+    method: int
+    since: float
+    deadline: float
+    data: bytes
+
+    def to_bytes(self) -> bytes:
+        """The body of a frame."""
+        return _CALL.pack(self.method, self.since, self.deadline) + self.data
+
+    @classmethod
+    def of(cls, body: bytes) -> Call:
+        """From the body of a frame."""
+        method, since, deadline = _CALL.unpack_from(body)
+        return cls(method, since, deadline, body[_CALL.size :])
+
+
+Told = Callable[[Kind, int, bytes], None]
+"""Called with the kind, number and body of each frame."""
+
+
+class Frames(asyncio.Protocol):
+    """One end of the socket.
+
+    Args:
+        told: of each frame that comes.
+        lost: called once, when the other end has gone.
+    """
+
+    def __init__(self, told: Told, lost: Callable[[], None]) -> None:
+        self._told = told
+        self._lost = lost
+        self._rest = b""
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket can be written to."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Tell of every frame that is whole."""
+        data, at = self._rest + data, 0
+        while len(data) - at >= _HEAD.size:
+            size, kind, number = _HEAD.unpack_from(data, at)
+            begin = at + _HEAD.size
+            if len(data) - begin < size:
+                break
+            at = begin + size
+            self._told(Kind(kind), number, data[begin:at])
+        self._rest = data[at:]
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever it was, the other end has gone
+        """No frame comes any more, and none can be sent."""
+        self._transport = None
+        self._lost()
+
+    def send(self, kind: Kind, number: int, body: bytes = b"") -> None:
+        """Send a frame; nothing where the other end has gone."""
+        if self._transport is not None:
+            self._transport.write(_HEAD.pack(len(body), kind, number) + body)
+
+    def close(self) -> None:
+        """Close this end, after what has been sent."""
+        if self._transport is not None:
+            self._transport.close()

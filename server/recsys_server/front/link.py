@@ -1,0 +1,129 @@
+"""The process that speaks gRPC, as the one that answers sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+
+from recsys.errors import RecsysError
+from recsys_server.errors import AddressError, FrontError
+from recsys_server.front.frames import Call, Frames, Kind
+from recsys_server.front.methods import METHODS
+
+MEND_SECONDS = 1.0
+"""Between two starts of a process that ended by itself."""
+_log = logging.getLogger(__name__)
+Reply = tuple[Kind, bytes]
+Answer = Callable[[str, bytes, float, float], Awaitable[Reply]]
+"""From the name of a method, the bytes of a request, when it came and when its client gives up (both on the monotonic
+clock) to the bytes of the response or of a status."""
+
+
+class FrontLink:
+    """Starts the process, mends it when it dies, and answers what it hands on. To be made and used on one event loop.
+
+    Args:
+        answer: of each call; cancelled when its client has gone.
+        shared: whether other processes listen on the same port.
+    """
+
+    def __init__(self, answer: Answer, *, shared: bool) -> None:
+        self._answer = answer
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        self._frames: Frames | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._listening: asyncio.Future[int] = self._loop.create_future()
+        self._inside: dict[int, asyncio.Task[None]] = {}
+        self._healthy = self._serving = False
+        self._address = ""
+        self._mending: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 while there is none."""
+        return self._process.pid if self._process and self._process.returncode is None else 0
+
+    async def listen(self, address: str) -> str:
+        """Start the process; the address with its real port.
+
+        Raises:
+            AddressError: it is taken, or not one of this machine's.
+            FrontError: the process does not start.
+        """
+        own, other = socket.socketpair()
+        with other:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-P", "-m", "recsys_server.front", str(other.fileno()), address),
+                *(["--shared"] if self._shared else []),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                pass_fds=[other.fileno()],
+            )
+        self._listening = self._loop.create_future()
+        self._frames = frames = Frames(self._told, self._lost)
+        await self._loop.create_connection(lambda: frames, sock=own)
+        port = await self._listening
+        if not port:
+            raise AddressError(f"address {address} cannot be listened on; choose another with --listen")
+        self._serving = True
+        self._address = f"{address.rpartition(':')[0]}:{port}"
+        self.set_health(healthy=self._healthy)
+        return self._address
+
+    def set_health(self, *, healthy: bool) -> None:
+        """What health checks hear of all services."""
+        self._healthy = healthy
+        self._send(Kind.HEALTH, int(healthy))
+
+    def stop(self, grace: float) -> None:
+        """Take no calls any more; the process ends in ``grace`` seconds, or when all calls have ended."""
+        self._serving = False
+        if self._mending is not None:
+            self._mending.cancel()
+        self._send(Kind.STOP, int(grace * 1000))
+
+    async def ended(self) -> None:
+        """Wait until the process has ended."""
+        if self._process is not None:
+            await self._process.wait()
+
+    def _send(self, kind: Kind, number: int, body: bytes = b"") -> None:
+        if self._frames is not None:
+            self._frames.send(kind, number, body)
+
+    def _told(self, kind: Kind, number: int, body: bytes) -> None:
+        if kind == Kind.CALL:
+            self._inside[number] = task = self._loop.create_task(self._call(number, Call.of(body)))
+            task.add_done_callback(lambda _: self._inside.pop(number, None))
+        elif kind == Kind.GONE:
+            if number in self._inside:
+                self._inside[number].cancel()
+        else:
+            self._listening.set_result(number)
+
+    async def _call(self, number: int, call: Call) -> None:
+        kind, body = await self._answer(METHODS[call.method], call.data, call.since, call.deadline)
+        self._send(kind, number, body)
+
+    def _lost(self) -> None:
+        for task in self._inside.values():
+            task.cancel()
+        if not self._listening.done():
+            self._listening.set_exception(FrontError("the process that speaks gRPC did not start; see above"))
+        elif self._serving:
+            self._serving = False
+            _log.error("the process that speaks gRPC ended; another one is started")
+            self._mending = self._loop.create_task(self._mend())
+
+    async def _mend(self) -> None:
+        while not self._serving:
+            try:
+                await self.listen(self._address)
+            except RecsysError as error:
+                _log.error("%s", error)
+                await asyncio.sleep(MEND_SECONDS)

@@ -1,0 +1,164 @@
+"""The process that speaks gRPC, and what becomes of calls when one of the two processes dies."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.v1 import recommendation_service_pb2 as pb
+from recsys_server.front import MAX_MESSAGE_BYTES
+from recsys_server.front.frames import Call, Frames, Kind
+from recsys_server.front.methods import METHODS, SERVICES
+from server_fakes import FakeRecommender, FakeRegistry, refused, serving, until
+from server_process import started
+
+
+class Wire:
+    """A transport that keeps what is written."""
+
+    def __init__(self):
+        self.data = b""
+
+    def write(self, data):
+        self.data += data
+
+
+frames = st.lists(st.tuples(st.sampled_from(Kind), st.integers(0, 2**64 - 1), st.binary(max_size=300)), max_size=12)
+
+
+@given(frames, st.lists(st.integers(1, 400), min_size=1, max_size=40))
+def test_frames_come_out_as_they_went_in_however_the_socket_cuts_them(sent, cuts):
+    wire, told = Wire(), []
+    one = Frames(lambda *_: None, lambda: None)
+    other = Frames(lambda *frame: told.append(frame), lambda: None)
+    one.connection_made(wire)
+    for frame in sent:
+        one.send(*frame)
+    rest = wire.data
+    for size in [*cuts, len(rest)]:
+        part, rest = rest[:size], rest[size:]
+        other.data_received(part)
+    assert told == sent
+
+
+@given(st.integers(0, 255), st.floats(allow_nan=False), st.floats(allow_nan=False), st.binary(max_size=50))
+def test_a_call_comes_out_as_it_went_in(method, since, deadline, data):
+    call = Call(method, since, deadline, data)
+    assert Call.of(call.to_bytes()) == call
+
+
+def test_every_method_of_every_service_has_a_name_of_its_own():
+    assert len(set(METHODS)) == len(METHODS) == sum(len(service.methods) for service in SERVICES) == 7
+
+
+async def test_every_method_has_an_answer_of_its_own_type():
+    async with serving(FakeRegistry(FakeRecommender())) as client:
+        for service in SERVICES:
+            for method in service.methods:
+                call = client.channel.unary_unary(f"/{service.full_name}/{method.name}")(b"")
+                if (code := (await call.code()).name) == "OK":
+                    GetMessageClass(method.output_type).FromString(await call)
+                else:  # what an empty request lacks
+                    assert code in {"INVALID_ARGUMENT", "FAILED_PRECONDITION"}, method.name
+
+
+async def test_a_request_of_the_largest_size_comes_through_and_a_larger_one_does_not():
+    async with serving(FakeRegistry(FakeRecommender())) as client:
+        request = pb.RecommendRequest(exclude_item_ids=["i" * 200] * 2_000)
+        filling = "x" * (MAX_MESSAGE_BYTES - request.ByteSize() - 10)
+        request.user_id = filling
+        assert MAX_MESSAGE_BYTES - 10 < request.ByteSize() <= MAX_MESSAGE_BYTES
+        assert (await refused_code(client, request)) == "INVALID_ARGUMENT"
+        request.user_id += "x" * 20
+        assert (await refused_code(client, request)) == "RESOURCE_EXHAUSTED"
+
+
+async def refused_code(client, request):
+    with pytest.raises(grpc.RpcError) as error:
+        await client.recommend(request)
+    return error.value.code().name
+
+
+async def test_a_front_that_dies_is_replaced_at_the_same_address_and_tells_the_same_health(caplog):
+    recommender = FakeRecommender()
+    async with serving(FakeRegistry(recommender)) as client:
+        victim = client.app._front.pid
+        os.kill(victim, signal.SIGKILL)
+        await until(lambda: client.app._front.pid not in {0, victim})
+        answer = await client.recommend(pb.RecommendRequest(user_id="known"), wait_for_ready=True, timeout=5)
+        assert answer.items
+        health = await health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest())
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        assert "another one is started" in caplog.text
+
+
+async def test_what_a_front_that_died_had_asked_for_is_not_computed():
+    users = [f"u{num}" for num in range(9)]
+    recommender = FakeRecommender(users=users)
+    recommender.open.clear()
+    async with serving(FakeRegistry(recommender)) as client:
+        calls = [asyncio.ensure_future(client.recommend(pb.RecommendRequest(user_id=user))) for user in users]
+        await until(recommender.started.is_set)
+        computed = len(recommender.batches[0])
+        await asyncio.sleep(0.05)
+        os.kill(client.app._front.pid, signal.SIGKILL)
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        recommender.open.set()
+        await client.recommend(pb.RecommendRequest(user_id="u0", slate_size=3), wait_for_ready=True, timeout=5)
+        assert {error.code().name for error in outcomes} == {"UNAVAILABLE"}
+        assert computed < len(users)
+        assert [len(batch) for batch in recommender.batches] == [computed, 1]
+
+
+async def test_health_is_told_while_the_engine_computes():
+    recommender = FakeRecommender()
+    recommender.open.clear()
+    async with serving(FakeRegistry(recommender)) as client:
+        call = asyncio.ensure_future(client.recommend(pb.RecommendRequest(user_id="known")))
+        await until(recommender.started.is_set)
+        stub = health_pb2_grpc.HealthStub(client.channel)
+        health = await stub.Check(health_pb2.HealthCheckRequest(), timeout=2)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        recommender.open.set()
+        assert (await call).items
+
+
+async def test_before_there_is_a_bundle_health_says_that_nothing_serves():
+    async with serving(FakeRegistry()) as client:
+        health = await health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest())
+        assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert (await refused(client.recommend(pb.RecommendRequest()))).reason == "NO_BUNDLE"
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def ended(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_a_front_ends_with_its_server_and_not_by_signals_that_are_meant_for_it(published, tmp_path):
+    with started(published, tmp_path) as server:
+        (front,) = children(server.process.pid)
+        for number in (signal.SIGINT, signal.SIGTERM):  # as a terminal and a supervisor send them to all processes
+            os.kill(front, number)
+        time.sleep(0.1)
+        assert server.ask("u03")[0]["items"]
+        assert children(server.process.pid) == [front]
+        server.process.kill()
+        end = time.monotonic() + 5
+        while not ended(front) and time.monotonic() < end:
+            time.sleep(0.02)
+        assert ended(front)
