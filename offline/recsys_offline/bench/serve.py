@@ -121,7 +121,10 @@ def _measure(registry: Registry, size: Size, effort: Effort) -> Figures:
             rates = {f"{share:.0%}": round(share * capacity, 1) for share in LOADS}
             rates[STEADY] = min(RATE, rates["80%"])
             rounds = [_round(load, servers, rates, turn) for turn in range(effort.rounds)]
-            memory = {name: _pss_anon_mib(getattr(servers, name).process.pid) for name in Servers.__slots__}
+            memory = {
+                name: _pss_anon_mib(getattr(servers, name).process.pid, WORKERS if name == "workers" else 1)
+                for name in Servers.__slots__
+            }
     return {
         **asdict(size),
         "bundle": made,
@@ -213,9 +216,17 @@ def _echo(size: int) -> Iterator[Running]:
             process.terminate()
 
 
-def _pss_anon_mib(pid: int) -> float:
-    """Memory that is in no file, shared pages divided by those who share them: of a process, or its largest child."""
+def _pss_anon_mib(pid: int, workers: int = 1) -> float:
+    """Memory that is in no file, of a worker and the processes that it started; of the largest one of several.
+
+    Pages that processes share are divided by their number.
+    """
+    if workers > 1:
+        return max(_pss_anon_mib(child) for child in _children(pid))
     found = _ANON.search(Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"))
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    own = round(int(found[1]) / 1024, 1) if found else 0.0
-    return max([own, *(_pss_anon_mib(int(child)) for child in children)])
+    own = int(found[1]) / 1024 if found else 0.0
+    return round(own + sum(map(_pss_anon_mib, _children(pid))), 1)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
