@@ -34,8 +34,8 @@ from recsys.vocabulary import Vocabulary
 RANKER = "ranker.ubj"
 HISTORY = ("indptr", "item_num", "event_type", "time", "price", "session_num")
 SCORE_TOLERANCE = 1e-4
-MAPPED_AT_ONCE = 2**28
-"""Bytes of an array, at most: those of the items, whichever query needs them."""
+MAPPED_AT_ONCE = 2**31
+"""Bytes of an array, at most: of ten million users, some seconds of reading where they are not in memory yet."""
 
 
 def save(model: Model, folder: Path) -> dict[str, dict[str, object]]:
@@ -247,7 +247,7 @@ def _source(  # noqa: PLR0911 - one a kind
 def _map(folder: Path, name: str) -> Array:
     """An array of a bundle, mapped read-only; all of its pages at once, unless they are too many.
 
-    Else queries meet pages of items that none has met before, for minutes, and wait for the system to map them.
+    Else queries meet pages that none has met before, for hours if users are many, and wait for the system to map them.
     """
     array: Array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
     if 0 < array.nbytes <= MAPPED_AT_ONCE:

@@ -181,7 +181,7 @@ class ServerSection(Section):
     workers: int = Field(1, ge=1, le=MOST_WORKERS)
     max_batch: int = Field(64, ge=1)
     max_waiting: int = Field(1024, ge=1)
-    shed_seconds: float = Field(0.1, gt=0)
+    shed_seconds: float = Field(0.05, gt=0)
     deadline_seconds: float = Field(1.0, gt=0)
     drain_seconds: float = Field(10.0, ge=0)
     reload_seconds: float = Field(2.0, gt=0)

@@ -6,6 +6,7 @@ import numpy as np
 
 from recsys import order_kernels
 from recsys.kernel import kernel
+from recsys.memory_kernels import ask_for
 from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s
 
 DAY = 86_400
@@ -14,8 +15,6 @@ OF_KIND = 3
 OF_PAIR = OF_KIND * KINDS + 4
 OF_USER = KINDS + 7
 OF_MATCH = 5
-LINE = 16
-"""Floats in a line of the processor's cache."""
 
 
 @kernel
@@ -42,8 +41,8 @@ def matrix(
     half_life_days: float,
     interactions: int,
     compared: Int64s,
-) -> tuple[Float32s, np.float32]:
-    """The feature matrix, and a number of no meaning.
+) -> Float32s:
+    """The feature matrix.
 
     Args:
         query_num: int32[n], rising.
@@ -76,12 +75,12 @@ def matrix(
     users = sources + OF_PAIR
     items = users + OF_USER + OF_MATCH
     values = np.empty((len(item_num), items + stats.shape[1]), dtype=np.float32)
-    warm, end = np.float32(0), 0
+    end = 0
     for query in range(len(now)):
         start = end
         while end < len(query_num) and query_num[end] == query:
-            for column in range(0, stats.shape[1], LINE):
-                warm += stats[item_num[end], column]
+            row = item_num[end] * stats.shape[1]
+            ask_for(stats, row, row + stats.shape[1])
             end += 1
         rows, own = slice(start, end), slice(indptr[query], indptr[query + 1])
         part, item, events = values[rows], item_num[rows], (touched[own], event_type[own], time[own], session_num[own])
@@ -93,7 +92,7 @@ def matrix(
             row, known = part[at, items:], stats[item[at]]
             for column in range(len(known)):
                 row[column] = known[column]
-    return values, warm
+    return values
 
 
 @kernel

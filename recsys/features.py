@@ -88,7 +88,7 @@ def matrix(context: Context) -> Float32s:
     """float32[n, f]: the features of the candidates, columns as in :func:`feature_names`."""
     batch, candidates, stats = context.batch, context.candidates, context.stats
     history = batch.history
-    values, _ = feature_kernels.matrix(
+    return feature_kernels.matrix(
         candidates.query_num,
         candidates.item_num,
         candidates.score,
@@ -112,4 +112,3 @@ def matrix(context: Context) -> Float32s:
         INTERACTIONS,
         COMPARED,
     )
-    return values

@@ -10,14 +10,13 @@ from numba import types
 from numba.extending import intrinsic
 
 from recsys.kernel import kernel
+from recsys.memory_kernels import LINE
 from recsys.types import Array, Float32s, Int64s
 
 BLOCK = 256
 """Rows that are worked together: of one byte each, four vectors of a processor that has the longest."""
 STEP = 16
 """Thresholds that are compared at once."""
-LINE = 64
-"""Array in a line of the processor's cache, and floats in four of them."""
 UNREACHED = 255
 """The code of a missing value where it counts as larger than all thresholds."""
 
@@ -103,7 +102,7 @@ def _in_lines(size: int) -> Array:
 
 @kernel
 def _read(values: Float32s) -> np.float32:
-    """Bring some memory into the cache from its beginning to its end, which is faster than by columns."""
+    """Bring memory into the cache from its beginning to its end, which is faster than by columns, or to ask for it."""
     warm = np.float32(0)
     for place in range(0, len(values), LINE // 4):
         warm += values[place]

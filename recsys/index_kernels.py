@@ -189,7 +189,7 @@ def best(
     excluded: Int64s,
     allowed: Bools,
     slots: Int32s,
-) -> tuple[Int32s, Float32s, int, np.float32]:
+) -> tuple[Int32s, Float32s, int]:
     """The k items of largest inner product that each query may have, best first; of equal ones the smaller item first.
 
     Args:
@@ -205,11 +205,11 @@ def best(
         slots: int32[n_items], zeros.
 
     Returns:
-        int32[q, k], -1 after the last, float32[q, k], 0 there, how many items were looked at for all queries together,
-        and a number that means nothing, as of :func:`recsys.product_kernels.products`.
+        int32[q, k], -1 after the last, float32[q, k], 0 there, and how many items were looked at for all queries
+        together.
     """
     found, found_score = np.full((len(vectors), k), -1, dtype=np.int32), np.zeros((len(vectors), k), dtype=np.float32)
-    n_items, looked_at, warm, stop = len(slots), 0, np.float32(0), 0
+    n_items, looked_at, stop = len(slots), 0, 0
     for first in range(0, len(vectors), TOGETHER):
         end, start = min(first + TOGETHER, len(vectors)), stop
         while stop < len(excluded) and excluded[stop] < end * n_items:
@@ -220,9 +220,9 @@ def best(
         for at in range(start, stop):
             slots[excluded[at] % n_items] = 0
         score = np.empty(len(item), dtype=np.float32)
-        warm += products(query, item, own, factors, score)
+        products(query, item, own, factors, score)
         nobody = excluded[:0]
         part, part_score = best_allowed(indptr, item, score, k, float(UNKNOWN), 0, nobody, allowed[:0], slots)
         found[first:end], found_score[first:end] = part, part_score
         looked_at += count
-    return found, found_score, looked_at, warm
+    return found, found_score, looked_at

@@ -68,4 +68,4 @@ class ItemBlocks:
             may: what may be in which slate, as :func:`recsys.fetching.permitted` tells.
         """
         own = (self.codes, self.items, self.unit, self.length, frozen(factors))
-        return index_kernels.best(*own, np.ascontiguousarray(vectors, dtype=np.float32), k, *may)[:3]
+        return index_kernels.best(*own, np.ascontiguousarray(vectors, dtype=np.float32), k, *may)

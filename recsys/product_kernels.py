@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -12,12 +11,13 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from recsys.kernel import kernel
+from recsys.memory_kernels import ask_for
 from recsys.types import Float32s, Int32s
 
-AHEAD = 16
+AHEAD = 24
 """Rows that are asked for ahead."""
 LANES = 16
-"""Sums that are added to at once, and floats in a line of the processor's cache."""
+"""Sums that are added to at once."""
 STEP = 4 * LANES
 """Columns that are multiplied at once."""
 
@@ -65,27 +65,11 @@ def _dot(context: Any, one: Any, first: Any, other: Any, second: Any, width: Any
     return types.float32(one, types.intp, other, types.intp, types.intp), lines
 
 
-def _ask_for(context: Any, table: Any, place: Any) -> Any:  # noqa: ARG001 - as numba calls it
-    """Bring the line of a place of a table (float32[n, d]) to the processor, without waiting for it."""
-
-    def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        line, number = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t), ir.IntType(32)
-        form = ir.FunctionType(ir.VoidType(), [line.type, number, number, number])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [line.type], form)
-        to_read, nearest, data = number(0), number(3), number(1)
-        builder.call(prefetch, [line, to_read, nearest, data])
-        return context.get_dummy_value()
-
-    return types.none(table, types.intp), lines
-
-
 _product: Any = intrinsic(_dot)
-_asked_for: Any = intrinsic(_ask_for)
 
 
 @kernel
-def products(query: Int32s, item: Int32s, vectors: Float32s, factors: Float32s, score: Float32s) -> np.float32:
+def products(query: Int32s, item: Int32s, vectors: Float32s, factors: Float32s, score: Float32s) -> None:
     """The inner product of a query's vector and an item's factors, for each pair, in one loop: a call costs as much.
 
     Args:
@@ -95,15 +79,12 @@ def products(query: Int32s, item: Int32s, vectors: Float32s, factors: Float32s, 
         factors: float32[n_items, d].
         score: float32[n], which is written.
 
-    Rows lie anywhere in memory, and a product alone would wait for each: several are asked for ahead. The value means
-    nothing.
+    Rows lie anywhere in memory, and a product alone would wait for each: several are asked for ahead.
     """
     width = factors.shape[1]
     for pair in range(-AHEAD, len(query)):
         if pair + AHEAD < len(query):
             start = item[pair + AHEAD] * width
-            for place in range(start, start + width, LANES):
-                _asked_for(factors, place)
+            ask_for(factors, start, start + width)
         if pair >= 0:
             score[pair] = _product(vectors, query[pair] * width, factors, item[pair] * width, width)
-    return np.float32(0)

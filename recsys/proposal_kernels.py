@@ -35,16 +35,16 @@ def similar(
     excluded: Int64s,
     allowed: Bools,
     slots: Int32s,
-) -> tuple[Proposed, np.float32]:
+) -> Proposed:
     """Of the items most similar to those of each history, weighted by type and age, the k best.
 
     The arguments are those of :func:`recsys.history_kernels.decayed`, :func:`recsys.row_kernels.similar_items` and
     :func:`recsys.order_kernels.best_allowed`.
     """
     weight = decayed(indptr, event_type, time, now, weights, half_life_days).astype(np.float32)
-    rows, warm = similar_items(indptr, item, weight, starts, neighbours, alike, slots)
+    rows = similar_items(indptr, item, weight, starts, neighbours, alike, slots)
     best, score = best_allowed(rows[0], rows[1], rows[2], k, least, 0, excluded, allowed, slots)
-    return (rows, best, score), warm
+    return rows, best, score
 
 
 @brief_kernel

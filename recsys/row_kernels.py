@@ -10,11 +10,9 @@ import numpy as np
 
 from recsys.history_kernels import decayed
 from recsys.kernel import brief_kernel, kernel
+from recsys.memory_kernels import ask_for
 from recsys.product_kernels import products
 from recsys.types import Array, Bools, Float32s, Float64s, Int8s, Int32s, Int64s
-
-LINE = 16
-"""Floats in a line of the processor's cache."""
 
 
 @kernel
@@ -29,7 +27,7 @@ def grown(values: Array, size: int) -> Array:
 @kernel
 def similar_items(
     indptr: Int64s, item: Int32s, weight: Float32s, starts: Int64s, neighbours: Int32s, alike: Float32s, slots: Int32s
-) -> tuple[tuple[Int64s, Int32s, Float32s], np.float32]:
+) -> tuple[Int64s, Int32s, Float32s]:
     """The weighted sum of the neighbours of each row's items: the product of two sparse matrices.
 
     Args:
@@ -47,7 +45,7 @@ def similar_items(
     found_indptr = np.zeros_like(indptr)
     found = np.empty(1024, dtype=np.int32)
     summed = np.empty(1024, dtype=np.float32)
-    used, warm = 0, np.float32(0)
+    used = 0
     for row in range(len(indptr) - 1):
         most = 0
         for place in range(indptr[row], indptr[row + 1]):
@@ -56,8 +54,9 @@ def similar_items(
         if used + most > len(found):
             found, summed = grown(found, 2 * (used + most)), grown(summed, 2 * (used + most))
         for place in range(indptr[row], indptr[row + 1]):
-            for at in range(starts[item[place]], starts[item[place] + 1], LINE):
-                warm += alike[at] + np.float32(neighbours[at])
+            start, stop = starts[item[place]], starts[item[place] + 1]
+            ask_for(neighbours, start, stop)
+            ask_for(alike, start, stop)
         begin = used
         for place in range(indptr[row], indptr[row + 1]):
             for at in range(starts[item[place]], starts[item[place] + 1]):
@@ -72,7 +71,7 @@ def similar_items(
         for place in range(begin, used):
             slots[found[place]] = 0
         found_indptr[row + 1] = used
-    return (found_indptr, found[:used].copy(), summed[:used].copy()), warm
+    return found_indptr, found[:used].copy(), summed[:used].copy()
 
 
 @kernel

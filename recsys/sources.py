@@ -145,8 +145,7 @@ class SimilaritySource:
         history = batch.history
         own = (history.indptr, history.item_num, history.event_type, history.time, batch.now)
         how = (self.weights, self.half_life_days, *self.lists)
-        proposed, _ = proposal_kernels.similar(*own, *how, k, POSITIVE, *permitted(batch))
-        return _of_rows(batch, *proposed)
+        return _of_rows(batch, *proposal_kernels.similar(*own, *how, k, POSITIVE, *permitted(batch)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from recsys_server.telemetry import Telemetry
 
 Respond = Callable[[bytes, float], Awaitable[bytes]]
 """From the bytes of a request and its deadline to the bytes of the response."""
+WAY_BACK = 0.05
+"""Share of the time that a client allows in which the answer must get back to it."""
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +57,7 @@ class Gate:
         code = "CANCELLED"
         self._enter()
         try:
-            response = await self._respond(method, data, min(deadline, since + self._deadline_seconds))
+            response = await self._respond(method, data, since + self._allowed(deadline - since))
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets a status
             refusal = _refusal(method, error)
             code = refusal.code
@@ -79,6 +81,10 @@ class Gate:
         if self._draining:
             raise DrainingError("the server is shutting down; try another replica")
         return await self._handlers[method](data, deadline)
+
+    def _allowed(self, seconds: float) -> float:
+        """For an answer, of the seconds that a client still waits."""
+        return min(seconds * (1 - WAY_BACK), self._deadline_seconds)
 
     def _enter(self) -> None:
         self._inside += 1

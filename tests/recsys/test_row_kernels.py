@@ -79,7 +79,7 @@ def test_similar_items_are_the_product_of_two_sparse_matrices(seed, n_items):
     weight = scores(random, len(item))
     slots = np.zeros(n_items, dtype=np.int32)
     lists = (frozen(near.indptr.astype(np.int64)), frozen(near.indices.astype(np.int32)), frozen(near.data))
-    found, _ = row_kernels.similar_items(indptr, item, weight, *lists, slots)
+    found = row_kernels.similar_items(indptr, item, weight, *lists, slots)
     expected = sp.csr_array((weight, item, indptr), shape=(4, n_items)) @ near
     np.testing.assert_allclose(sparse(found, n_items).toarray(), expected.toarray(), rtol=1e-5, atol=1e-5)
     for row in range(4):

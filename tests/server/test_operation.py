@@ -97,7 +97,7 @@ async def test_who_cannot_be_finished_in_time_is_told_to_try_another_replica():
     assert 0 < len(refusals) < len(users)
 
 
-@pytest.mark.parametrize(("given", "allowed"), [(math.inf, 2.0), (100.5, 0.5), (109.0, 2.0)])
+@pytest.mark.parametrize(("given", "allowed"), [(math.inf, 2.0), (100.5, 0.475), (109.0, 2.0)])
 async def test_a_call_may_take_what_its_client_allows_but_no_longer_than_the_server_does(given, allowed):
     async def respond(_, deadline):
         deadlines.append(deadline)
@@ -106,7 +106,7 @@ async def test_a_call_may_take_what_its_client_allows_but_no_longer_than_the_ser
     deadlines = []
     gate = Gate({"Recommend": respond}, Telemetry(lambda: 0.0), 2.0, lambda: 100.25)
     assert await gate.answer("Recommend", b"", 100.0, given) == (Kind.ANSWER, b"answer")
-    assert deadlines == [100.0 + allowed]
+    assert deadlines == [pytest.approx(100.0 + allowed)]
 
 
 async def test_after_a_drain_nothing_listens():
