@@ -16,6 +16,7 @@ from recsys_server.errors import DeadlineError, DrainingError, EngineError, NoTi
 from recsys_server.pace import Pace, RankingPace
 
 LEAST_WAITING = 16  # so many may always wait: on a slow machine, smaller batches would make it slower still
+TURN_SECONDS = 0.025  # of a batch of more than these, as things go: nothing else is done meanwhile
 _QUIET_SECONDS = 60.0
 _PROBE_SECONDS = 0.2
 _PROBE_PAUSE = 10  # times as long as the last computation took
@@ -161,8 +162,8 @@ class Engine:
 
     def _turn(self) -> None:
         """Compute the next batch, and learn how long that takes."""
-        taken = self._taken(min(len(self._waiting), self._max_batch))
         started = self._clock()
+        taken = self._taken(self._fitting(started))
         try:
             if computed := self._compute(taken, started):
                 ended = self._clock()
@@ -170,6 +171,13 @@ class Engine:
         finally:
             if self._waiting:
                 self._later(self._turn)
+
+    def _fitting(self, now: float) -> int:
+        """Queries of the next batch."""
+        count = min(len(self._waiting), self._max_batch)
+        while count > LEAST_WAITING and self._turns.seconds(count, now) > TURN_SECONDS:
+            count = max(LEAST_WAITING, count // 2)
+        return count
 
     def _later(self, call: Callable[[], None]) -> None:
         """Call something after what has been answered is sent."""

@@ -66,6 +66,14 @@ async def test_queries_of_two_bundles_that_wait_together_are_answered_by_their_o
     assert [answer.slate.items[0].item_id for answer in answers] == ["i599", "i9", "i9"]
 
 
+async def test_slow_queries_are_answered_in_batches_that_hold_up_the_loop_for_less_long(recommender):
+    recommender.seconds = 0.002
+    running = engine()
+    await asyncio.gather(*(ask(running, recommender, f"u{num}") for num in range(8)))
+    await asyncio.gather(*(ask(running, recommender, f"u{num}") for num in range(64)))
+    assert [len(batch) for batch in recommender.batches] == [8, 16, 16, 16, 16]
+
+
 async def test_what_is_late_or_given_up_is_not_computed(recommender):
     recommender.seconds = 0.02
     running = engine(max_batch=1)
