@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from recsys_server import status
 from recsys_server.errors import DrainingError
-from recsys_server.front.frames import Kind
-from recsys_server.front.link import Reply
+from recsys_server.front.frames import Kind, Reply
 from recsys_server.telemetry import Telemetry
 
 Respond = Callable[[bytes, float], Awaitable[bytes]]

@@ -145,6 +145,16 @@ async def test_before_there_is_a_bundle_health_says_that_nothing_serves():
         assert (await refused(client.recommend(pb.RecommendRequest()))).reason == "NO_BUNDLE"
 
 
+async def test_a_front_that_hangs_does_not_keep_a_server_from_ending(monkeypatch):
+    monkeypatch.setattr("recsys_server.front.link.END_SECONDS", 0.2)
+    async with serving(FakeRegistry(FakeRecommender())) as client:
+        front = client.app._front.pid
+        os.kill(front, signal.SIGSTOP)
+        async with asyncio.timeout(5):
+            await client.there(client.app.drain())
+        assert ended(front)
+
+
 def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

@@ -24,8 +24,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
+from recsys_server import logs
 from recsys_server.front import MAX_MESSAGE_BYTES
-from recsys_server.front.frames import Call, Frames, Kind
+from recsys_server.front.frames import Call, Frames, Kind, Reply
 from recsys_server.front.methods import METHODS, SERVICES
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -35,7 +36,6 @@ FEW_PENDING, MOST_PENDING = 512, 1024
 """Calls that came and have not been looked at: below the first number gRPC cancels none of them, above the second all,
 in between some. Where more come than can even be refused, all would else wait until their clients give up."""
 Context = grpc.aio.ServicerContext[bytes, bytes]
-Reply = tuple[Kind, bytes]
 
 
 class Front:
@@ -152,6 +152,7 @@ def main() -> int:
     parser.add_argument("listen", metavar="HOST:PORT")
     parser.add_argument("--shared", action="store_true", help="other processes listen on the same port")
     options = parser.parse_args()
+    logs.to_stderr()
     uvloop.run(run(socket.socket(fileno=options.socket), options.listen, shared=options.shared))
     os._exit(0)  # calls that nobody will answer would keep it
 

@@ -63,6 +63,8 @@ class Call:
         return cls(method, since, deadline, body[_CALL.size :])
 
 
+Reply = tuple[Kind, bytes]
+"""What comes of a call: an answer or a refusal, and its body."""
 Told = Callable[[Kind, int, bytes], None]
 """Called with the kind, number and body of each frame."""
 

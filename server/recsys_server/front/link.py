@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 
 from recsys.errors import RecsysError
 from recsys_server.errors import AddressError, FrontError
-from recsys_server.front.frames import Call, Frames, Kind
+from recsys_server.front.frames import Call, Frames, Kind, Reply
 from recsys_server.front.methods import METHODS
 
 MEND_SECONDS = 1.0
 """Between two starts of a process that ended by itself."""
+END_SECONDS = 5.0
 _log = logging.getLogger(__name__)
-Reply = tuple[Kind, bytes]
 Answer = Callable[[str, bytes, float, float], Awaitable[Reply]]
 """From the name of a method, the bytes of a request, when it came and when its client gives up (both on the monotonic
 clock) to the bytes of the response or of a status."""
@@ -88,8 +88,13 @@ class FrontLink:
         self._send(Kind.STOP, int(grace * 1000))
 
     async def ended(self) -> None:
-        """Wait until the process has ended."""
-        if self._process is not None:
+        """Wait until the process has ended; what does not end is killed."""
+        if self._process is None:
+            return
+        try:
+            await asyncio.wait_for(self._process.wait(), END_SECONDS)
+        except TimeoutError:
+            self._process.kill()
             await self._process.wait()
 
     def _send(self, kind: Kind, number: int, body: bytes = b"") -> None:
