@@ -32,7 +32,7 @@ from recsys_server.front.methods import METHODS, SERVICES
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-FEW_PENDING, MOST_PENDING = 512, 1024
+FEW_PENDING, MOST_PENDING = 128, 512
 """Calls that came and have not been looked at: below the first number gRPC cancels none of them, above the second all,
 in between some. Where more come than can even be refused, all would else wait until their clients give up."""
 Context = grpc.aio.ServicerContext[bytes, bytes]
