@@ -51,8 +51,10 @@ def summary(table: Figures) -> dict[str, str]:
     return {
         "CPU of a computed answer / echo": f"{ratio(closed, echo_closed, _cpu)} at full load,"
         f" {ratio(PROMISED, echo, _cpu)} at 1,000/s",
-        "capacity / echo": ratio(closed, echo_closed, _whole),
-        "promise": f"p99 at 1,000/s {_median(_p99(one[PROMISED]) for one in rounds):.0f} ms by one process,"
+        "capacity / echo": f"{ratio(closed, echo_closed, _whole)},"
+        f" {_median(_whole(one[closed]) for one in rounds):,.0f} answers a second"
+        f" for {_median(_whole(one[echo_closed]) for one in rounds):,.0f}",
+        "promise": f"p99 at 1,000/s {_median(_p99(one[PROMISED]) for one in rounds):.0f} ms by one server,"
         f" {_median(_p99(one[TWO]) for one in rounds):.0f} ms by two workers;"
         f" of what is answered at twice the capacity {_median(_p99(one[BEYOND]) for one in rounds):.0f} ms",
         "goodput at twice the capacity / capacity": ratio(BEYOND, "server, closed", _good),
