@@ -48,6 +48,17 @@ class Server:
         return self.process.wait(timeout=20)
 
 
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def ended(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 @contextmanager
 def started(registry, tmp_path, *argv):
     log = tmp_path / "server.log"

@@ -18,19 +18,10 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from recsys.v1 import (
-    catalog_service_pb2,
-    event_service_pb2,
-    experiment_service_pb2,
-    recommendation_service_pb2,
-)
+from recsys_server.front.methods import SERVICES
 
-_FILES = (catalog_service_pb2, event_service_pb2, experiment_service_pb2, recommendation_service_pb2)
 METHODS: dict[str, MethodDescriptor] = {
-    f"{service.name}.{method.name}": method
-    for file in _FILES
-    for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
+    f"{service.name}.{method.name}": method for service in SERVICES for method in service.methods
 }
 Call = Callable[[dict[str, Any]], dict[str, Any]]
 

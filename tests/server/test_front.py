@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import time
-from pathlib import Path
 
 import grpc
 import pytest
@@ -18,7 +17,7 @@ from recsys_server.front import MAX_MESSAGE_BYTES
 from recsys_server.front.frames import Call, Frames, Kind
 from recsys_server.front.methods import METHODS, SERVICES
 from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
-from server_process import started
+from server_process import children, ended, started
 
 
 class Wire:
@@ -152,17 +151,6 @@ async def test_a_front_that_hangs_does_not_keep_a_server_from_ending(monkeypatch
         async with asyncio.timeout(5):
             await client.there(client.app.drain())
         assert ended(front)
-
-
-def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def ended(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def test_a_front_ends_with_its_server_and_not_by_signals_that_are_meant_for_it(published, tmp_path):

@@ -18,7 +18,7 @@ from recsys.registry import Registry
 from recsys.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 from recsys.v1 import recommendation_service_pb2 as pb
 from recsys.v1 import recommendation_service_pb2_grpc as pb_grpc
-from server_process import ANY_PORT, run, started
+from server_process import ANY_PORT, children, ended, run, started
 
 TWO = ("--workers", "2")
 
@@ -73,10 +73,6 @@ def answered(server):
     return {int(worker): float(count) for worker, count in counts}
 
 
-def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def soon(condition, seconds=10.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -84,13 +80,6 @@ def soon(condition, seconds=10.0):
             return True
         time.sleep(0.02)
     return False
-
-
-def running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_the_metrics_of_all_workers_stand_at_one_address_each_with_its_number(server, pair):
@@ -195,7 +184,7 @@ def test_on_sigterm_all_drain_and_none_is_left(published, tmp_path):
         assert len(pids) == 3
         assert server.ask("u03")[0]["items"]
         assert server.stop() == 0
-        assert not any(map(running, pids))
+        assert all(map(ended, pids))
         assert "error" not in server.log.read_text()
 
 
@@ -204,7 +193,7 @@ def test_workers_end_with_their_parent(published, tmp_path):
         pids = children(server.process.pid)
         server.process.kill()
         server.process.wait()
-        assert soon(lambda: not any(map(running, pids)))
+        assert soon(lambda: all(map(ended, pids)))
 
 
 def test_what_keeps_workers_from_starting_is_one_line(server, published, tmp_path):
