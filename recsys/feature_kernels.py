@@ -79,8 +79,8 @@ def matrix(
     for query in range(len(now)):
         start = end
         while end < len(query_num) and query_num[end] == query:
-            row = item_num[end] * stats.shape[1]
-            ask_for(stats, row, row + stats.shape[1])
+            begin = item_num[end] * stats.shape[1]
+            ask_for(stats, begin, begin + stats.shape[1])
             end += 1
         rows, own = slice(start, end), slice(indptr[query], indptr[query + 1])
         part, item, events = values[rows], item_num[rows], (touched[own], event_type[own], time[own], session_num[own])

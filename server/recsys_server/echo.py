@@ -15,15 +15,14 @@ from collections.abc import Sequence
 import grpc
 import uvloop
 
-from recsys_server.front import MAX_MESSAGE_BYTES
+from recsys_server.front import OPTIONS
 
 SERVICE = "recsys.v1.RecommendationService"
-_OPTIONS = (("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0))
 
 
 async def serve(listen: str, size: int) -> None:
     """Serve until SIGTERM or SIGINT, every answer of so many bytes."""
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", 0)))
     answer = bytes(size)
 
     async def call(_: bytes, __: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:

@@ -214,7 +214,7 @@ class Engine:
         if not fitting and now >= self._probe_at:
             # One is computed all the same, though nobody waits for it any more: else the engine would never learn that
             # it has become faster. Not often, as meanwhile nothing else is done.
-            self._probe_at = math.inf
+            self._probe_at = now + _PROBE_SECONDS
             self._later(lambda: self._answer(rest[:1], self._clock(), 0.0))
         return fitting
 

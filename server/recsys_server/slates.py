@@ -132,11 +132,10 @@ class Slates:
         self, recommender: Recommender, query: Query, assignments: Assignments, lately: Hashable
     ) -> Served | None:
         """What takes no time: the user's last slate, or the popular one, be they past their time."""
-        own = None
         if not self._users.keeps_nothing:
             own = self._users.kept(user_key(recommender, assignments, query, lately))
-        if own is not None:
-            return Served(codec_slate.degraded(own, SKIPPED), ServedFrom.USER_CACHE, SKIPPED)
+            if own is not None:
+                return Served(codec_slate.degraded(own, SKIPPED), ServedFrom.USER_CACHE, SKIPPED)
         deep = self._popular.kept(recommender, query)
         cut = _cut(deep, query) if deep else None
         return _encoded(recommender, _fallback(cut), assignments) if cut and cut.items else None

@@ -87,6 +87,21 @@ async def test_a_hundred_calls_at_once_are_all_answered():
         assert [len((await call).items) for call in calls] == [20] * 100
 
 
+async def test_of_more_calls_than_can_be_looked_at_some_are_cancelled_and_the_others_answered():
+    users = [f"u{num}" for num in range(900)]
+    async with serving(FakeRegistry(FakeRecommender(users=users))) as client:
+        await client.recommend(pb.RecommendRequest(user_id="u0"))
+        front = client.app._front.pid
+        os.kill(front, signal.SIGSTOP)
+        calls = [client.recommend(pb.RecommendRequest(user_id=user)) for user in users]
+        await asyncio.sleep(0.5)
+        os.kill(front, signal.SIGCONT)
+        codes = [(await call.code()).name for call in calls]
+    assert set(codes) <= {"OK", "CANCELLED", "RESOURCE_EXHAUSTED"}
+    assert codes.count("OK") > 50
+    assert codes.count("CANCELLED") > 50
+
+
 async def refused_code(client, request):
     with pytest.raises(grpc.RpcError) as error:
         await client.recommend(request)

@@ -25,16 +25,13 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from recsys_server import logs
-from recsys_server.front import MAX_MESSAGE_BYTES
+from recsys_server.front import OPTIONS
 from recsys_server.front.frames import Call, Frames, Kind, Reply
 from recsys_server.front.methods import METHODS, SERVICES
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-FEW_PENDING, MOST_PENDING = 128, 512
-"""Calls that came and have not been looked at: below the first number gRPC cancels none of them, above the second all,
-in between some. Where more come than can even be refused, all would else wait until their clients give up."""
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
@@ -110,13 +107,7 @@ class Front:
         task.add_done_callback(self._tasks.discard)
 
     def _grpc_server(self, *, shared: bool) -> grpc.aio.Server:
-        options = [
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.so_reuseport", int(shared)),
-            ("grpc.server.max_pending_requests", FEW_PENDING),
-            ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING),
-        ]
-        server = grpc.aio.server(options=options)
+        server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(shared))))
         server.add_generic_rpc_handlers(tuple(map(self._handlers, SERVICES)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*(service.full_name for service in SERVICES), _HEALTH, reflection.SERVICE_NAME)
