@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lean_imports.refuse()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait must not take the processor from the engine
     for library in ("OMP", "OPENBLAS"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # nor should those that help: the event loop needs it too
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # nor should those that help: the front needs it too
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines would stand between those of the log
     import uvloop  # noqa: PLC0415  # all after refuse()
 
