@@ -86,15 +86,9 @@ def rank_within(query_num: Array, score: Float32s) -> Int64s:
     return order_kernels.places(query_num.astype(np.int32, copy=False), score)
 
 
-def retrieve(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int) -> Candidates:
-    """The candidates of each query: at most k from each source, merged."""
-    batch = _with_vectors(sources, batch)
-    return merge([source.propose(batch, k) for source in sources], batch)
-
-
 def given(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int, keys: Int64s) -> Candidates:
     """What each source says of pairs that the caller chose (rising keys); an item beyond its best k has no rank."""
-    batch = _with_vectors(sources, batch)
+    batch = with_vectors(sources, batch)
     return merge([source.propose(batch, k) for source in sources], batch, keys)
 
 
@@ -116,7 +110,7 @@ def merge(proposals: Sequence[Proposal], batch: QueryBatch, keys: Int64s | None 
     return Candidates(*found)
 
 
-def _with_vectors(sources: tuple[CandidateSource, ...], batch: QueryBatch) -> QueryBatch:
+def with_vectors(sources: tuple[CandidateSource, ...], batch: QueryBatch) -> QueryBatch:
     """The queries with their user vectors, which are dear to fold in and read by more than one source."""
     als = next((source for source in sources if isinstance(source, AlsSource)), None)
     return batch if als is None else replace(batch, vectors=als.vectors(batch))

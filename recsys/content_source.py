@@ -10,7 +10,7 @@ from recsys.content import ContentModel
 from recsys.fetching import permitted
 from recsys.item_blocks import ItemBlocks
 from recsys.queries import QueryBatch
-from recsys.sources import AlsSource, Proposal, products
+from recsys.sources import AlsSource, Products, Proposal
 from recsys.types import Bools, Float32s, Int32s
 
 COLD_CANDIDATES = 30
@@ -33,7 +33,7 @@ class DescribedSource:
     def propose(self, batch: QueryBatch, k: int) -> Proposal:  # noqa: ARG002 - as every source is asked
         """Nothing, and a score of any pair."""
         none = (len(batch), 1)
-        say = products(self.als.vectors(batch), self.factors)
+        say = Products(self.als.vectors(batch), self.factors)
         return Proposal(np.full(none, -1, np.int32), np.zeros(none, np.float32), say)
 
 
@@ -71,4 +71,4 @@ class ContentSource:
             return Proposal(np.full(shape, -1, np.int32), np.zeros(shape, np.float32), None)
         vectors, factors = self.als.vectors(batch), self.als.item_factors
         item_num, score, _ = self.blocks.search(factors, vectors, k, permitted(batch))
-        return Proposal(item_num, score, products(vectors, factors, self.is_cold))
+        return Proposal(item_num, score, Products(vectors, factors, self.is_cold))

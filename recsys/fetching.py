@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from recsys import order_kernels
+from recsys.history_source_kernels import Space
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
 from recsys.types import Bools, Float32s, Int32s, Int64s
@@ -16,25 +17,33 @@ MANY_EXCLUDED = 200
 """Queries with more exclusions are searched for apart, so that the others need not fetch as much on top."""
 Fetch = Callable[[QueryBatch, int], tuple[Int32s, Float32s]]
 """Some queries and a number m, to the best m items of each, whether excluded or not: int32[q, m] and float32[q, m]."""
+MOST_SIMILAR = 3
+"""Sources of similar items that have sums of their own."""
 EVERY_ITEM = np.zeros(0, dtype=bool)
 ANY_SCORE = float(-np.inf)
 POSITIVE = float(np.finfo(np.float32).smallest_subnormal)
 
 
-class _Slots(threading.local):
-    """What kernels note down of items, in each thread one array, as making one would cost more than a query does."""
+class _Kept(threading.local):
+    """What kernels note down of items, in each thread some arrays, as making them would cost more than a query does."""
 
-    kept = np.zeros(0, dtype=np.int32)
+    space = Space(np.zeros(0, np.int32), np.zeros((MOST_SIMILAR, 0), np.float32), np.zeros((MOST_SIMILAR, 0), np.int32))
 
 
-_slots = _Slots()
+_kept = _Kept()
+
+
+def space(n_items: int) -> Space:
+    """What a kernel may write to and must leave as zeros."""
+    if len(_kept.space.slots) != n_items:
+        sums, met = np.zeros((MOST_SIMILAR, n_items), np.float32), np.zeros((MOST_SIMILAR, n_items), np.int32)
+        _kept.space = Space(np.zeros(n_items, np.int32), sums, met)
+    return _kept.space
 
 
 def slots(n_items: int) -> Int32s:
     """int32[n_items]: zeros, which a kernel may write to and must leave as zeros."""
-    if len(_slots.kept) < n_items:
-        _slots.kept = np.zeros(n_items, dtype=np.int32)
-    return _slots.kept[:n_items]
+    return space(n_items).slots
 
 
 Rows = tuple[Int64s, Int32s, Float32s]

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.kernel import kernel
-from recsys.types import SECONDS_PER_DAY, Float32s, Float64s, Int8s, Int32s, Int64s
+from recsys.memory_kernels import ask_for
+from recsys.types import SECONDS_PER_DAY, Float32s, Float64s, Int8s, Int32s, Int64s, UInt16s
+
+AHEAD = 16
+"""Users whose rows, each anywhere in memory, are asked for ahead."""
+HALF = np.float32(2.0**112)
 
 
 @kernel
@@ -30,26 +35,30 @@ def rows_of(
         session_num: int32[m].
     """
     starts = np.zeros(len(users) + 1, dtype=np.int64)
-    for row in range(len(users)):
-        user = users[row]
-        starts[row + 1] = starts[row] + (indptr[user + 1] - indptr[user] if user >= 0 else 0)
+    for row in range(-AHEAD, len(users)):
+        if row + AHEAD < len(users) and users[row + AHEAD] >= 0:
+            ask_for(indptr, users[row + AHEAD], users[row + AHEAD] + 2)
+        if row >= 0:
+            user = users[row]
+            starts[row + 1] = starts[row] + (indptr[user + 1] - indptr[user] if user >= 0 else 0)
     found = starts[-1]
     items, types = np.empty(found, dtype=np.int32), np.empty(found, dtype=np.int8)
     times, prices = np.empty(found, dtype=np.int64), np.empty(found, dtype=np.float32)
     sessions = np.empty(found, dtype=np.int32)
-    for row in range(len(users)):
-        begin, end = starts[row], starts[row + 1]
-        shift = indptr[users[row]] - begin if end > begin else 0
-        for at in range(begin, end):  # column by column, as each lies somewhere else in memory
-            items[at] = item_num[shift + at]
-        for at in range(begin, end):
-            types[at] = event_type[shift + at]
-        for at in range(begin, end):
-            times[at] = time[shift + at]
-        for at in range(begin, end):
-            prices[at] = price[shift + at]
-        for at in range(begin, end):
-            sessions[at] = session_num[shift + at]
+    for row in range(-AHEAD, len(users)):
+        if row + AHEAD < len(users) and users[row + AHEAD] >= 0:
+            begin, end = indptr[users[row + AHEAD]], indptr[users[row + AHEAD] + 1]
+            ask_for(item_num, begin, end)
+            ask_for(event_type, begin, end)
+            ask_for(time, begin, end)
+            ask_for(price, begin, end)
+            ask_for(session_num, begin, end)
+        if row >= 0:
+            begin, end = starts[row], starts[row + 1]
+            shift = indptr[users[row]] - begin if end > begin else 0
+            for at in range(begin, end):
+                items[at], types[at], times[at] = item_num[shift + at], event_type[shift + at], time[shift + at]
+                prices[at], sessions[at] = price[shift + at], session_num[shift + at]
     return starts, items, types, times, prices, sessions
 
 
@@ -74,3 +83,20 @@ def decayed(
                 age = max(now[row] - time[at], 0) / SECONDS_PER_DAY
                 weight[at] = weights[event_type[at]] * np.exp2(age / -half_life_days)
     return weight
+
+
+@kernel
+def vectors_of(users: Int64s, halves: UInt16s) -> Float32s:
+    """float32[q, d]: the vectors of some users (int64[q], none -1), from the bits of float16[n, d], all finite."""
+    width = halves.shape[1]
+    vectors = np.empty((len(users), width), dtype=np.float32)
+    for row in range(-AHEAD, len(users)):
+        if row + AHEAD < len(users):
+            ask_for(halves, users[row + AHEAD] * width, (users[row + AHEAD] + 1) * width)
+        if row >= 0:
+            own, user = vectors[row], halves[users[row]]
+            for column in range(np.uint64(width)):
+                # A float32 has 112 more exponents below 1: of these bits in its place it makes 2**-112 of the number.
+                magnitude = np.int32((np.int32(user[column]) & 0x7FFF) << 13).view(np.float32) * HALF
+                own[column] = -magnitude if user[column] & 0x8000 else magnitude
+    return vectors

@@ -10,7 +10,7 @@ from recsys.types import Bools, Float32s, Int32s, Int64s
 
 
 @kernel
-def _sort(items: Int32s, spare: Int32s, n_items: int) -> None:
+def sort(items: Int32s, spare: Int32s, n_items: int) -> None:
     """Sort some items (int32[m], each of 0 to n_items - 1) in place, byte by byte; spare is int32[m]."""
     counts = np.empty(256, dtype=np.int64)
     shift = 0
@@ -77,7 +77,7 @@ def union(proposed: Int32s, slots: Int32s) -> tuple[Int32s, Int32s]:
                 slots[one] = 1
                 query[used], item[used] = row, one
                 used += 1
-        _sort(item[begin:used], spare[: used - begin], len(slots))
+        sort(item[begin:used], spare[: used - begin], len(slots))
         for place in range(begin, used):
             slots[item[place]] = 0
     return query[:used].copy(), item[:used].copy()
@@ -122,16 +122,23 @@ def scales_of(proposed: Int32s, score: Float32s, starts: Int64s, depth: int, sha
         depth: 1-based.
         share: of the best score, below which a score is nothing.
     """
-    scale = np.ones((len(proposed), len(starts) - 1), dtype=np.float32)
+    scale = np.empty((len(proposed), len(starts) - 1), dtype=np.float32)
     for row in range(len(proposed)):
         for source in range(len(starts) - 1):
-            begin = starts[source]
-            last = begin
-            while last < min(starts[source + 1], begin + depth) and proposed[row, last] >= 0:
-                last += 1
-            if last > begin and score[row, last - 1] > 0 and score[row, last - 1] >= share * score[row, begin]:
-                scale[row, source] = score[row, last - 1]
+            own = slice(starts[source], starts[source + 1])
+            scale[row, source] = scale_of(proposed[row, own], score[row, own], depth, share)
     return scale
+
+
+@kernel
+def scale_of(proposed: Int32s, score: Float32s, depth: int, share: float) -> float:
+    """As :func:`scales_of`, of what one source proposes for one query: int32[k] and float32[k]."""
+    last = 0
+    while last < min(len(proposed), depth) and proposed[last] >= 0:
+        last += 1
+    if last > 0 and score[last - 1] > 0 and score[last - 1] >= share * score[0]:
+        return float(score[last - 1])
+    return 1.0
 
 
 @brief_kernel

@@ -17,7 +17,7 @@ MANY = 512
 
 
 @kernel
-def _key(score: float, item: int) -> int:
+def key_of(score: float, item: int) -> int:
     """A number that is larger for a larger float32, and of equal ones for the smaller item (below 2**31)."""
     bits = np.int64(np.float32(score).view(np.int32))
     if bits < 0:  # of negative floats the larger has the smaller bits; -0.0 is 0.0
@@ -26,7 +26,7 @@ def _key(score: float, item: int) -> int:
 
 
 @kernel
-def _score(key: int) -> np.float32:
+def score_of(key: int) -> np.float32:
     """The score of a key."""
     bits = key >> 32
     return np.int32(bits ^ 0x7FFFFFFF if bits < 0 else bits).view(np.float32)
@@ -42,7 +42,7 @@ def _count(scores: Float32s, bar: np.float32) -> int:
 
 
 @kernel
-def _to_front(values: Array, k: int) -> int:
+def to_front(values: Array, k: int) -> int:
     """Bring the k largest of some numbers to the front, the smallest of them last (Hoare's FIND); returns how many.
 
     numpy's partition does the same, and takes seconds to compile.
@@ -126,16 +126,16 @@ def best_allowed(
                     continue
                 item = items[place - begin] if shared else items[place]
                 if item >= 0 and slots[item] == 0 and (len(allowed) == 0 or allowed[item]):
-                    keys[size] = _key(scores[place], item)
+                    keys[size] = key_of(scores[place], item)
                     size += 1
             if size >= enough:
-                size = _to_front(keys[:size], k)
-                bar = _score(keys[size - 1])
-        size = _to_front(keys[:size], k)
+                size = to_front(keys[:size], k)
+                bar = score_of(keys[size - 1])
+        size = to_front(keys[:size], k)
         keys[:size].sort()
         for rank in range(size):
             key = keys[size - 1 - rank]
-            best[row, rank], best_score[row, rank] = 0x7FFFFFFF - (key & 0x7FFFFFFF), _score(key)
+            best[row, rank], best_score[row, rank] = 0x7FFFFFFF - (key & 0x7FFFFFFF), score_of(key)
         mark(slots, excluded[start:stop], offset, 0)
     return best, best_score
 
@@ -171,7 +171,7 @@ def places_of(score: Float32s) -> Int64s:
     if n > MANY:
         keys = np.empty(n, dtype=np.int64)
         for at in range(n):
-            keys[at] = _key(score[at], at)
+            keys[at] = key_of(score[at], at)
         keys.sort()
         for at in range(n):
             place[0x7FFFFFFF - (keys[at] & 0x7FFFFFFF)] = n - at
@@ -198,24 +198,32 @@ def are_leading(query: Int32s, score: Float32s, limit: int) -> Bools:
         score: float32[n].
         limit: of a query, 1 or more.
     """
-    leading = np.ones(len(query), dtype=np.bool_)
+    leading = np.empty(len(query), dtype=np.bool_)
     stop = 0
     while stop < len(query):
         start = stop
         while stop < len(query) and query[stop] == query[start]:
             stop += 1
-        count = stop - start
-        if count <= limit:
-            continue
-        ordered = score[start:stop].copy()
-        _to_front(ordered, limit)
-        bar = ordered[limit - 1]
-        ties = limit
-        for place in range(start, stop):
-            ties -= score[place] > bar
-        for place in range(start, stop):
-            if score[place] == bar and ties > 0:
-                ties -= 1
-            else:
-                leading[place] = score[place] > bar
+        mark_leading(score[start:stop], limit, leading[start:stop])
     return leading
+
+
+@kernel
+def mark_leading(score: Float32s, limit: int, leading: Bools) -> None:
+    """As :func:`are_leading`, of one query: writes to bool[n]."""
+    if len(score) <= limit:
+        for place in range(len(score)):
+            leading[place] = True
+        return
+    ordered = score.copy()
+    to_front(ordered, limit)
+    bar = ordered[limit - 1]
+    ties = limit
+    for place in range(len(score)):
+        ties -= score[place] > bar
+    for place in range(len(score)):
+        if score[place] == bar and ties > 0:
+            ties -= 1
+            leading[place] = True
+        else:
+            leading[place] = score[place] > bar

@@ -91,37 +91,54 @@ def visited_items(
         As :func:`similar_items`.
     """
     found_indptr = np.zeros_like(indptr)
-    found = np.empty(len(item), dtype=np.int32)
-    summed = np.empty(len(item), dtype=np.float32)
-    newest = np.empty(len(item), dtype=np.int64)
-    """The last entry of a found item that counts, and for each of those the one before."""
-    before = np.empty(len(item), dtype=np.int64)
-    used = 0
+    found, summed = np.empty(len(item), dtype=np.int32), np.empty(len(item), dtype=np.float32)
+    links, used = np.empty((2, len(item)), dtype=np.int64), 0
     for row in range(len(indptr) - 1):
-        begin = used
-        for place in range(indptr[row], indptr[row + 1]):
-            if weight[place] < 0:
-                continue
-            slot = slots[item[place]]
-            earlier = newest[begin + slot - 1] if slot else -1
-            while earlier >= 0 and session[earlier] != session[place]:
-                earlier = before[earlier]
-            if earlier >= 0:
-                continue
-            if slot:
-                before[place] = newest[begin + slot - 1]
-                summed[begin + slot - 1] += weight[place]
-            else:
-                before[place] = -1
-                found[used], summed[used] = item[place], weight[place]
-                used += 1
-                slot = used - begin
-                slots[item[place]] = slot
-            newest[begin + slot - 1] = place
-        for place in range(begin, used):
-            slots[found[place]] = 0
+        own = slice(indptr[row], indptr[row + 1])
+        used += visited_row(item[own], session[own], weight[own], slots, found[used:], summed[used:], links)
         found_indptr[row + 1] = used
     return found_indptr, found[:used].copy(), summed[:used].copy()
+
+
+@kernel
+def visited_row(
+    item: Int32s, session: Int32s, weight: Float32s, slots: Int32s, found: Int32s, summed: Float32s, links: Int64s
+) -> int:
+    """As :func:`visited_items`, of one row (of e entries): writes the items and their sums, and returns how many.
+
+    Args:
+        item: int32[e].
+        session: int32[e].
+        weight: float32[e].
+        slots: int32[n_items], zeros.
+        found: int32[e or more], which is written; so are the next two.
+        summed: float32[e or more].
+        links: int64[2, e or more]: of a found item its last entry that counts, and of each of those the one before.
+    """
+    newest, before = links
+    used = 0
+    for place in range(len(item)):
+        if weight[place] < 0:
+            continue
+        slot = slots[item[place]]
+        earlier = newest[slot - 1] if slot else -1
+        while earlier >= 0 and session[earlier] != session[place]:
+            earlier = before[earlier]
+        if earlier >= 0:
+            continue
+        if slot:
+            before[place] = newest[slot - 1]
+            summed[slot - 1] += weight[place]
+        else:
+            before[place] = -1
+            found[used], summed[used] = item[place], weight[place]
+            used += 1
+            slot = used
+            slots[item[place]] = slot
+        newest[slot - 1] = place
+    for place in range(used):
+        slots[found[place]] = 0
+    return used
 
 
 @brief_kernel

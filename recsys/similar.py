@@ -8,7 +8,8 @@ import numpy as np
 
 from recsys.fetching import POSITIVE, best_allowed
 from recsys.queries import LIVE, QueryBatch
-from recsys.sources import AlsSource, CandidateSource, Proposal, SimilaritySource, products
+from recsys.retriever import Retriever
+from recsys.sources import AlsSource, CandidateSource, Products, Proposal, SimilaritySource
 from recsys.types import Float32s, Int32s
 
 LEAST_WEIGHT = 0.01
@@ -39,7 +40,7 @@ class LikenessSource:
         every_item = np.arange(len(self.length), dtype=np.int32)
         # At a right angle or more, two items have nothing in common.
         item_num, score = best_allowed(batch, k, every_item, (vectors @ self.item_factors.T) / self.length, POSITIVE)
-        product = products(vectors, self.item_factors)
+        product = Products(vectors, self.item_factors)
 
         def say(query: Int32s, item: Int32s, score: Float32s, column: int) -> None:
             product(query, item, score, column)
@@ -56,10 +57,8 @@ class LikenessSource:
         return np.asarray(summed / np.where(length > 0, length, 1), dtype=np.float32)
 
 
-def similar_sources(
-    sources: tuple[CandidateSource, ...], blend: Float32s
-) -> tuple[tuple[CandidateSource, ...], Float32s]:
-    """The sources of similar items and their weights float32[S']: those of stage 1 for a visit, but none of nothing.
+def similar_sources(sources: tuple[CandidateSource, ...], blend: Float32s) -> tuple[Retriever, Float32s]:
+    """What finds similar items, and its sources' weights float32[S']: stage 1's for a visit, but none of nothing.
 
     Args:
         sources: of the snapshot.
@@ -75,4 +74,4 @@ def similar_sources(
         else:
             continue
         weights.append(max(float(weight), LEAST_WEIGHT))
-    return tuple(chosen), np.array(weights, dtype=np.float32)
+    return Retriever(tuple(chosen)), np.array(weights, dtype=np.float32)

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse as sp
 
-from recsys import proposal_kernels, row_kernels
+from recsys import history_kernels, proposal_kernels, row_kernels
 from recsys.als import Confidence, fold_in_histories
 from recsys.fetching import EVERY_ITEM, POSITIVE, Rows, permitted, slots
 from recsys.item_index import ItemIndex
@@ -85,12 +85,18 @@ class AlsSource:
             return batch.vectors
         known = batch.user_num >= 0
         if known.all():
-            return self.user_factors[batch.user_num].astype(np.float32)
+            return self._stored(batch.user_num)
         vectors = np.zeros((len(batch), self.item_factors.shape[1]), dtype=np.float32)
-        vectors[known] = self.user_factors[batch.user_num[known]]
+        vectors[known] = self._stored(batch.user_num[known])
         fresh = batch.history.rows(np.flatnonzero(~known))
         vectors[~known] = fold_in_histories(self.item_factors, self.gram, fresh, self.confidence, self.inverse)
         return vectors
+
+    def _stored(self, user_num: Int32s) -> Float32s:
+        """float32[q, d]: the factors of some users."""
+        if self.user_factors.dtype != np.float16:
+            return self.user_factors[user_num]
+        return history_kernels.vectors_of(user_num.astype(np.int64), frozen(self.user_factors.view(np.uint16)))
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items of largest inner product."""
@@ -107,15 +113,26 @@ def by_inner_product(batch: QueryBatch, k: int, vectors: Float32s, factors: Floa
         factors: float32[n_items, d].
         index: over the factors.
     """
-    return Proposal(*index.best(batch, vectors, k), products(vectors, factors))
+    return Proposal(*index.best(batch, vectors, k), Products(vectors, factors))
 
 
-def products(vectors: Float32s, factors: Float32s, known: Bools = EVERY_ITEM) -> Say:
-    """The inner products of vectors float32[q, d] and factors float32[n_items, d]; 0 for items not known bool[n_items].
+@dataclass(frozen=True, slots=True)
+class Products:
+    """Scores that are inner products.
 
-    No mask: every item is known.
+    Attributes:
+        vectors: float32[q, d], of the queries.
+        factors: float32[n_items, d].
+        known: bool[n_items], the others' score is 0; of length 0 where every item is known.
     """
-    return partial(row_kernels.fill_products, vectors, frozen(factors), known)
+
+    vectors: Float32s
+    factors: Float32s
+    known: Bools = field(default_factory=lambda: EVERY_ITEM)
+
+    def __call__(self, query: Int32s, item: Int32s, score: Float32s, column: int) -> None:
+        """Write those of some pairs, query int32[n] and item int32[n], to a column of float32[n, S]."""
+        row_kernels.fill_products(self.vectors, frozen(self.factors), self.known, query, item, score, column)
 
 
 @dataclass(frozen=True, slots=True)

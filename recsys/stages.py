@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys import features
-from recsys.candidates import Candidates, given, retrieve
+from recsys.candidates import Candidates, given
 from recsys.cycle import due_rates
 from recsys.model import Model
 from recsys.queries import QueryBatch
+from recsys.retriever import Retriever
 from recsys.slate import TINY, Asked, RankedItems, assemble, popular_items
-from recsys.sources import CandidateSource, source_names
 from recsys.types import Float32s, Int64s, ServingParameters
 
 Timer = Callable[[], float]
@@ -64,11 +64,7 @@ def rank(
     """Slates of a batch as rows; a stage that fails leaves what the stages before it know."""
     names = model.snapshot.source_names
     try:
-        candidates = retrieve(model.snapshot.sources, batch, parameters.candidates_per_source)
-        if parameters.sources:
-            candidates = candidates.where(candidates.proposed_by(np.isin(names, parameters.sources)))
-        how = (model.blend, batch.mode, parameters.candidates, model.snapshot.reserved)
-        candidates, blend = candidates.leading(*how)
+        candidates, blend = _candidates(model, batch, parameters)
     except Exception as error:  # noqa: BLE001 - whatever failed, the shop gets a slate; the caller logs the error
         return _popular(model, batch, asked, error)
     stopwatch.lap("retrieve")
@@ -83,9 +79,19 @@ def rank(
     return Ranked(slates, candidates, names, ("ranker",) if errors else (), errors, matrix)
 
 
+def _candidates(model: Model, batch: QueryBatch, parameters: ServingParameters) -> tuple[Candidates, Float32s]:
+    """Those that go on to stage 2, and stage 1's score of each, float32[n]."""
+    k, limit, reserved = parameters.candidates_per_source, parameters.candidates, model.snapshot.reserved
+    if not parameters.sources:
+        return model.retriever.leading(batch, k, model.blend, limit, reserved)
+    candidates = model.retriever.retrieve(batch, k)
+    chosen = candidates.proposed_by(np.isin(model.snapshot.source_names, parameters.sources))
+    return candidates.where(chosen).leading(model.blend, batch.mode, limit, reserved)
+
+
 def rank_similar(
     model: Model,
-    sources: tuple[CandidateSource, ...],
+    retriever: Retriever,
     weights: Float32s,
     batch: QueryBatch,
     asked: Sequence[Asked],
@@ -96,7 +102,7 @@ def rank_similar(
 
     Args:
         model: all else.
-        sources: of similar items.
+        retriever: by the sources of similar items.
         weights: float32[S'], of the sources.
         batch: the queries; their histories are the items.
         asked: by each query.
@@ -105,7 +111,7 @@ def rank_similar(
     """
     try:
         depth = max(parameters.candidates_per_source, *(each.size for each in asked))
-        candidates = retrieve(sources, batch, depth)
+        candidates = retriever.retrieve(batch, depth)
         score: Float32s = candidates.scaled @ weights
     except Exception as error:  # noqa: BLE001 - as in rank
         return _popular(model, batch, asked, error)
@@ -113,7 +119,7 @@ def rank_similar(
     margin = _as_margin(score, candidates, asked)
     slates = assemble(batch, candidates, margin, asked, model.popular, (), model.shelf)
     stopwatch.lap("slate")
-    return Ranked(slates, candidates, source_names(sources))
+    return Ranked(slates, candidates, retriever.names)
 
 
 def rank_given(

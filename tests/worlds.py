@@ -11,7 +11,6 @@ import scipy.sparse as sp
 
 from recsys import features, ranker
 from recsys.als import Confidence, fold_in_histories
-from recsys.candidates import retrieve
 from recsys.catalogue import ItemCatalogue, TextColumn
 from recsys.interactions import Events, Histories
 from recsys.item_index import ItemIndex
@@ -21,6 +20,7 @@ from recsys.popularity import decayed_counts, type_weights
 from recsys.queries import N_MODES, contains, for_users
 from recsys.ranker import Ranker, TrainingSet
 from recsys.recommender import Identity, Recommender
+from recsys.retriever import retrieve
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, PopularitySource, RepeatsSource, SimilaritySource
 from recsys.types import INTERACTION_TYPES, SECONDS_PER_DAY, EventType, ExcludePolicy, Float32s

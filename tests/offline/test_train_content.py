@@ -9,7 +9,6 @@ import pytest
 import builders
 from recsys import manifest
 from recsys.als import Confidence
-from recsys.candidates import retrieve
 from recsys.config import ContentSection
 from recsys.content import Attributes
 from recsys.content_source import ContentSource, DescribedSource
@@ -17,6 +16,7 @@ from recsys.interactions import Histories
 from recsys.item_index import ItemIndex
 from recsys.queries import for_users
 from recsys.registry import Registry
+from recsys.retriever import retrieve
 from recsys.sources import AlsSource
 from recsys.types import EventType, ExcludePolicy, Query
 from recsys_offline import dataset, directory

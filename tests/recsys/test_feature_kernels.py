@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 import builders
 import worlds
 from recsys import feature_kernels
-from recsys.candidates import retrieve
 from recsys.features import Context, feature_names, matrix
 from recsys.item_stats import ITEM_COLUMNS, KINDS
 from recsys.queries import N_MODES
+from recsys.retriever import retrieve
 from recsys.types import SECONDS_PER_DAY, EventType, ExcludePolicy
 
 VIEWS_ONLY = {EventType.VIEW_ITEM: 0.8, EventType.SELECT_ITEM: 0.1, EventType.SEARCH: 0.1}

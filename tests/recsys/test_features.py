@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 import builders
 import worlds
-from recsys.candidates import Candidates, retrieve
+from recsys.candidates import Candidates
 from recsys.features import Context, feature_hash, feature_names, matrix
 from recsys.interactions import Histories
 from recsys.item_stats import item_stats
 from recsys.queries import N_MODES, QueryBatch
+from recsys.retriever import retrieve
 from recsys.snapshot import Snapshot
 from recsys.sources import PopularitySource
 from recsys.types import SECONDS_PER_DAY, EventType, ExcludePolicy

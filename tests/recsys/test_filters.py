@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 import builders
 import worlds
-from recsys.candidates import retrieve
 from recsys.content import ContentModel
 from recsys.content_source import ContentSource
 from recsys.fetching import MANY_EXCLUDED
 from recsys.item_index import EXACT, FEW_ITEMS, IndexChoice, ItemIndex, choose
 from recsys.queries import QueryBatch
+from recsys.retriever import retrieve
 from recsys.rules import AnyOf, Negated, Rules
 from recsys.types import Query, ServedFrom, ServingParameters
 

@@ -63,9 +63,9 @@ def test_an_item_that_nobody_acted_on_is_compared_by_its_factors(recommender):
 
 
 def test_each_source_s_own_order_is_the_cosine_and_the_neighbours_similarity(recommender):
-    _, sources, _ = recommender._rank_similar.args
+    _, retriever, _ = recommender._rank_similar.args
     batch = recommender.batch([Query("", 5, recommender.until, ("i05", "i09"))])
-    for source in sources:
+    for source in retriever.sources:
         proposal = source.propose(batch, 59)
         if isinstance(source, SimilaritySource):
             expected = source.neighbours.toarray()[[5, 9]].sum(axis=0)
@@ -81,10 +81,10 @@ def test_each_source_s_own_order_is_the_cosine_and_the_neighbours_similarity(rec
 
 
 def test_a_condition_leaves_the_order_of_what_it_allows(recommender):
-    _, sources, _ = recommender._rank_similar.args
+    _, retriever, _ = recommender._rank_similar.args
     allowed = np.arange(61) % 3 == 1
     batch = recommender.batch([Query("", 5, recommender.until, ("i05", "i09"))])
-    for source in sources:
+    for source in retriever.sources:
         everything, some = (
             source.propose(one, 61).item_num[0] for one in (batch, replace(batch, allowed_items=allowed))
         )

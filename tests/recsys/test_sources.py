@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 import builders
 import worlds
 from recsys.candidates import given as given_pairs
-from recsys.candidates import rank_within, retrieve
+from recsys.candidates import rank_within
 from recsys.fetching import top
 from recsys.item_index import IndexChoice, ItemIndex
 from recsys.queries import QueryBatch
+from recsys.retriever import retrieve
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, CandidateSource, PopularitySource, Proposal, RepeatsSource, SimilaritySource
 from recsys.types import SECONDS_PER_DAY, EventType, ExcludePolicy, Float64s

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from recsys.candidates import retrieve
 from recsys.config import Config
 from recsys.errors import DataError
 from recsys.fetching import top
 from recsys.metrics import Truth, bootstrap_interval, per_user
 from recsys.queries import QueryBatch, for_histories
 from recsys.recommender import Identity, Recommender
+from recsys.retriever import retrieve
 from recsys.types import Float32s, Float64s, Int32s, Int64s, ServingParameters
 from recsys_offline.bench.cases import DATA_SETS, Case, DataSet, Task
 from recsys_offline.evaluate.contenders import STAGE_1, TWO_STAGE, Contender, batches, contenders, contenders_among

@@ -9,11 +9,12 @@ from itertools import chain
 import numpy as np
 
 from recsys import features
-from recsys.candidates import Candidates, rank_within, retrieve
+from recsys.candidates import Candidates, rank_within
 from recsys.config import Config
 from recsys.metrics import Truth
 from recsys.queries import QueryBatch, contains, for_histories, for_users
 from recsys.ranker import TrainingSet
+from recsys.retriever import retrieve
 from recsys.snapshot import Snapshot
 from recsys.splits import Window
 from recsys.types import Bools, EventType, ExcludePolicy, Float32s, Int32s, Int64s

@@ -1,0 +1,139 @@
+"""Retrieval in one call against the sources one by one: the same candidates, to the last bit."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import builders
+import worlds
+from recsys.candidates import Candidates, merge, with_vectors
+from recsys.fetching import space
+from recsys.interactions import Histories
+from recsys.item_index import ItemIndex
+from recsys.queries import QueryBatch
+from recsys.retriever import MOST_SIMILAR, Retriever
+from recsys.snapshot import Snapshot
+from recsys.sources import CandidateSource, PopularitySource, Proposal, SimilaritySource
+from recsys.spectral_source import SpectralSource
+from recsys.types import EventType, ExcludePolicy
+
+
+@dataclass(frozen=True)
+class Outsider:
+    """A source of which the compiled call knows nothing."""
+
+    source: CandidateSource
+    name: str = "outsider"
+
+    def propose(self, batch: QueryBatch, k: int) -> Proposal:
+        return self.source.propose(batch, k)
+
+
+def further(known: Snapshot, random: np.random.Generator) -> list[CandidateSource]:
+    """Sources that random small shops do not have: with likeness below 0, of another width, unknown, too many."""
+    n = known.n_items
+    opposed = sp.random_array((n, n), density=0.4, rng=random, format="csr", dtype=np.float32)
+    # Of few different numbers, so that sums meet 0 and each other.
+    opposed.data = random.integers(-2, 3, opposed.nnz).astype(np.float32)
+    factors = random.standard_normal((n, 5)).astype(np.float32)
+    weights = np.ones(10)
+    similar = SimilaritySource(opposed, weights, 1e9, "opposed")
+    spectral = SpectralSource(factors, np.ones(n, np.float32), weights, 30.0, ItemIndex.exact(factors))
+    flat = PopularitySource.of(np.ones(n, dtype=np.float32))
+    return [
+        similar,
+        replace(similar, name="again"),
+        replace(similar, name="too many"),
+        spectral,
+        Outsider(similar),
+        flat,
+    ]
+
+
+def histories(items: list[int]) -> Histories:
+    """Of users who have seen one item each."""
+    n = len(items)
+    seen = np.full(n, EventType.VIEW_ITEM, dtype=np.int8)
+    columns = (seen, np.zeros(n, dtype=np.int64), np.ones(n, dtype=np.float32), np.zeros(n, dtype=np.int32))
+    return Histories(np.arange(n + 1), np.array(items, dtype=np.int32), *columns)
+
+
+def one_by_one(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int) -> Candidates:
+    batch = with_vectors(sources, batch)
+    return merge([source.propose(batch, k) for source in sources], batch)
+
+
+@st.composite
+def asked(draw: st.DrawFn) -> tuple[tuple[CandidateSource, ...], QueryBatch, int, np.random.Generator]:
+    shop = worlds.world(seed=draw(st.integers(0, 1000)), n_users=9, n_items=draw(st.integers(8, 40)), n_events=150)
+    known, random = worlds.snapshot(shop, factors=3), np.random.default_rng(draw(st.integers(0, 1000)))
+    sources = [*known.sources, *further(known, random)]
+    sources = tuple(sources[at] for at in draw(st.permutations(range(len(sources))))[: draw(st.integers(1, 9))])
+    users = np.array(draw(st.lists(st.integers(-1, 8), min_size=1, max_size=20)), dtype=np.int32)
+    policies = draw(st.lists(st.sampled_from(ExcludePolicy), min_size=len(users), max_size=len(users)))
+    histories = known.histories.rows(np.where(users < 0, random.integers(0, 9), users))
+    batch = builders.batch(histories, shop.until, known.n_items, users, policies)
+    if draw(st.booleans()):
+        batch = replace(batch, allowed_items=random.random(known.n_items) < 0.6)
+    return sources, batch, draw(st.sampled_from([1, 3, 10, 60])), random
+
+
+@settings(max_examples=80, deadline=None)
+@given(asked())
+def test_all_sources_in_one_call_find_what_they_find_one_by_one(world):
+    sources, batch, k, _ = world
+    wanted, found = one_by_one(sources, batch, k), Retriever(sources).retrieve(batch, k)
+    for field in fields(found):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(wanted, field.name), field.name)
+
+
+@settings(max_examples=80, deadline=None)
+@given(asked(), st.integers(1, 40))
+def test_the_candidates_for_stage_2_are_cut_in_the_same_call(world, limit):
+    sources, batch, k, random = world
+    weights = random.random((3, len(sources))).astype(np.float32)
+    reserved = random.random(len(sources)) < 0.2
+    wanted, blend = one_by_one(sources, batch, k).leading(weights, batch.mode, limit, reserved)
+    found, own = Retriever(sources).leading(batch, k, weights, limit, reserved)
+    for field in fields(found):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(wanted, field.name), field.name)
+    np.testing.assert_array_equal(own, blend)
+
+
+@settings(max_examples=20, deadline=None)
+@given(asked())
+def test_nothing_is_left_behind_for_the_next_query(world):
+    sources, batch, k, _ = world
+    Retriever(sources).retrieve(batch, k)
+    left = space(batch.n_items)
+    assert not left.slots.any()
+    assert not left.sums.any()
+
+
+def test_of_many_similar_items_the_best_come_first_whatever_their_magnitude():
+    n, k = 3_000, 100
+    random = np.random.default_rng(3)
+    alike = np.exp(random.normal(-20, 15, n)).astype(np.float32)
+    alike[::7] = alike[0]
+    near = sp.csr_array((alike, (np.zeros(n, dtype=int), np.arange(n))), shape=(n, n))
+    source = SimilaritySource(near, np.ones(10), 1e9)
+    batch = builders.batch(histories([0]), 0, n)
+    for most in (k, MOST_SIMILAR, 1_000):
+        wanted, found = one_by_one((source,), batch, most), Retriever((source,)).retrieve(batch, most)
+        np.testing.assert_array_equal(found.item_num, wanted.item_num)
+        np.testing.assert_array_equal(found.rank, wanted.rank)
+
+
+@pytest.mark.parametrize("excluded", [0, 5, 40])
+def test_popular_items_are_those_that_are_not_excluded(excluded):
+    popularity = np.arange(40, 0, -1).astype(np.float32)
+    batch = builders.batch(histories([0, 1]), 0, 40)
+    batch = replace(batch, excluded=np.arange(40, 40 + excluded))  # of the second query
+    found = Retriever((PopularitySource.of(popularity),)).retrieve(batch, 10)
+    own = found.item_num[found.query_num == 1]
+    assert own.tolist() == list(range(excluded, min(excluded + 10, 40)))
+    assert found.item_num[found.query_num == 0].tolist() == list(range(10))
