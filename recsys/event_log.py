@@ -6,11 +6,12 @@ import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from recsys.event_marks import EventMarks
-from recsys.sqlite_files import StateFile, shrink, transaction
+from recsys.sqlite_files import StateFile, insert, shrink, transaction
 from recsys.types import EventType, LiveEvent
 
 FILE = "events.db"
@@ -34,9 +35,8 @@ _VERSION = 1
 _COLUMNS = """
 event_id, user_id, item_id, event_type, event_time, quantity, price, session_id, recommendation_id, position
 """
-_APPEND = f"""
-INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING
-"""  # noqa: S608 - all of it stands here
+_APPEND = f"events ({_COLUMNS})"
+_NEW = "SELECT event_id, sequence FROM events WHERE sequence > ?"
 _LAST = "SELECT NULL, NULL, NULL, NULL, NULL, seq FROM sqlite_sequence WHERE name = 'events'"
 _OF_USER = f"""
 {_LAST} UNION ALL SELECT * FROM (
@@ -134,7 +134,10 @@ class EventLog(StateFile):
     def append(self, events: Sequence[LoggedEvent]) -> list[bool]:
         """Store events, all or none; whether each is new. They are on disk when it returns."""
         with transaction(self._connection, self._path) as connection:
-            sequences = [self._append(connection, event) for event in events]
+            sequences = _appended(connection, events)
+            for event, sequence in zip(events, sequences, strict=True):
+                if sequence and event.counts:
+                    self._marks.add(event.user_id, event.event_time, sequence)
         self._marks.keep(max(sequences, default=0))
         return [sequence > 0 for sequence in sequences]
 
@@ -190,16 +193,6 @@ class EventLog(StateFile):
         for _ in shrink(self._connection, self._path):
             yield 0
 
-    def _append(self, connection: sqlite3.Connection, event: LoggedEvent) -> int:
-        """The sequence number of an event that is new, or 0."""
-        cursor = connection.execute(_APPEND, event)
-        if cursor.rowcount != 1:
-            return 0
-        sequence = cast(int, cursor.lastrowid)
-        if event.counts:
-            self._marks.add(event.user_id, event.event_time, sequence)
-        return sequence
-
     def _mark_all(self) -> None:
         """Mark what no mark on disk tells of: a power failure took them, or they were never made."""
         after = self._marks.kept
@@ -210,3 +203,13 @@ class EventLog(StateFile):
                     self._marks.add(*row)
             after = rows[-1][-1] if rows else after
             self._marks.keep(after)
+
+
+def _appended(connection: sqlite3.Connection, events: Sequence[LoggedEvent]) -> list[int]:
+    """The sequence number of each event that is new, and 0 for the others."""
+    ((before,),) = connection.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchall()
+    inserted = insert(connection, _APPEND, events, "ON CONFLICT (event_id) DO NOTHING")
+    if sum(count for count, _ in inserted) == len(events):
+        return [*chain.from_iterable(range(last - count + 1, last + 1) for count, last in inserted)]
+    new = dict(connection.execute(_NEW, (before,)).fetchall())
+    return [new.pop(event.event_id, 0) for event in events]

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from recsys.encoded_slate import item_ids, items
-from recsys.sqlite_files import StateFile, transaction
+from recsys.sqlite_files import StateFile, insert, transaction
 from recsys.types import LiveEvent, SlateItem
 
 FILE = "exposures.db"
@@ -30,7 +30,7 @@ CREATE INDEX of_time ON exposures (exposure_time);
 """
 _VERSION = 2
 _COLUMNS = "recommendation_id, exposure_time, user_id, placement, bundle_id, assignments, slate"
-_APPEND = f"INSERT INTO exposures ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - all of it stands here
+_APPEND = f"exposures ({_COLUMNS})"
 _OF_USER = """
 SELECT exposure_time, slate FROM exposures
 WHERE user_id = ? AND user_id <> '' AND exposure_time >= ? ORDER BY exposure_time DESC LIMIT ?
@@ -91,7 +91,7 @@ class ExposureLog(StateFile):
         """Store exposures, all or none."""
         rows = list(map(_row, exposures))
         with transaction(self._connection, self._path) as connection:
-            connection.executemany(_APPEND, rows)
+            insert(connection, _APPEND, rows)
 
     def shown(self, user_id: str, since: int, limit: int, events: Sequence[LiveEvent] = ()) -> Counter[str]:
         """How often each item was shown to a user without an event on it since.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.sqlite_files import StateFile, transaction
+from recsys.sqlite_files import StateFile, insert, transaction
 from recsys.types import EventType, ExcludePolicy, LiveEvent, Query, ServingParameters, Trace
 
 FILE = "samples.db"
@@ -28,7 +28,7 @@ CREATE INDEX of_time ON samples (sample_time);
 """
 _VERSION = 1
 _COLUMNS = "sample_time, bundle_id, version, query, item_ids, features"
-_APPEND = f"INSERT INTO samples ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - all of it stands here
+_APPEND = f"samples ({_COLUMNS})"
 _SCAN = f"SELECT {_COLUMNS} FROM samples ORDER BY sequence"  # noqa: S608
 _PRUNE = """
 DELETE FROM samples WHERE sequence IN (SELECT sequence FROM samples WHERE sample_time < ? LIMIT 1000)
@@ -72,7 +72,7 @@ class SampleLog(StateFile):
         """Store samples, all or none."""
         rows = list(map(_row, samples))
         with transaction(self._connection, self._path) as connection:
-            connection.executemany(_APPEND, rows)
+            insert(connection, _APPEND, rows)
 
     def scan(self) -> Iterator[list[Sample]]:
         """All samples in the order of their storing, in parts."""

@@ -6,6 +6,7 @@ import fcntl
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ BUSY_SECONDS = 5.0
 _WAL_BYTES = 64 * 1024 * 1024
 """What is left of a write-ahead log that was once larger."""
 _FREED_PAGES = 1_000
+_AT_ONCE = 200
+"""Rows of one statement."""
 
 
 class StateFile:
@@ -101,6 +104,33 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+Inserted = tuple[int, int]
+"""What a statement did: how many rows it inserted, and the number of the last one."""
+
+
+def insert(
+    connection: sqlite3.Connection, into: str, rows: Sequence[Sequence[Any]], otherwise: str = ""
+) -> list[Inserted]:
+    """Insert rows into a table by few statements; what each did.
+
+    At a statement of one row the interpreter's lock is let go and wanted back, for which who serves waits.
+
+    Args:
+        connection: in a transaction.
+        into: the table and its columns, ``table (column, ...)``.
+        rows: of as many values.
+        otherwise: what else the statement says.
+    """
+    inserted = []
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE]
+        values = ", ".join([f"({', '.join('?' * len(part[0]))})"] * len(part))
+        statement = f"INSERT INTO {into} VALUES {values} {otherwise}"  # noqa: S608 - values are bound
+        cursor = connection.execute(statement, [*chain.from_iterable(part)])
+        inserted.append((cursor.rowcount, cursor.lastrowid or 0))
+    return inserted
 
 
 def shrink(connection: sqlite3.Connection, path: Path) -> Iterator[None]:

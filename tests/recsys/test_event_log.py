@@ -67,6 +67,24 @@ def test_marks_that_a_power_failure_took_are_made_again_from_the_log(open_log, t
     assert later.mark("u1", DAY * 9) == marks[1]
 
 
+@pytest.mark.parametrize("known", [[], [3], [0, 250, 449]])
+def test_of_many_events_at_once_each_new_one_is_stored_and_marked_with_its_number(open_log, known):
+    log = open_log()
+    log.append([event("before")])
+    log.append([event(str(number), user_id=f"u{number}") for number in known])
+    marks = {number: log.mark(f"u{number}", 0) for number in known}
+    many = [event(str(number), user_id=f"u{number}") for number in range(450)]
+    accepted = log.append([*many, many[7]])
+    assert accepted == [number not in known for number in range(450)] + [False]
+    numbered = {one.event_id: sequence for part in log.scan_numbered() for sequence, one in part}
+    assert list(numbered) == ["before", *map(str, known), *(str(n) for n in range(450) if n not in known)]
+    for number in range(450):
+        mark = log.mark(f"u{number}", 0)
+        assert event_marks.last_of(mark) >= numbered[str(number)], "users who share a mark have that of the latest"
+        assert number not in known or mark == marks[number] or event_marks.last_of(mark) > numbered[str(number)]
+    assert event_marks.last_of(log.mark("u449", 0)) in numbered.values()
+
+
 def test_an_append_that_fails_stores_nothing_and_the_log_goes_on(open_log):
     log = open_log()
     with pytest.raises(StateError, match=r"events\.db"):
