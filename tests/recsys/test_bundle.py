@@ -262,3 +262,15 @@ def test_a_pickle_in_the_place_of_an_array_is_never_opened(recommender, tmp_path
     with pytest.raises(ValueError, match=r"pickle|[Oo]bject"):
         bundle.load(written)
     assert not opened.exists()
+
+
+def test_arrays_that_are_written_in_pieces_are_those_that_numpy_writes(recommender, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "WRITTEN_AT_ONCE", 100)
+    bundle.save(recommender.model, tmp_path)
+    for name, array in {
+        "items": recommender.model.items.array,
+        "item_stats": recommender.model.snapshot.stats.values,
+        "history_time": recommender.model.snapshot.histories.time,
+    }.items():
+        np.save(tmp_path / "whole.npy", array)
+        assert (tmp_path / f"{name}.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
