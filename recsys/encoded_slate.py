@@ -1,4 +1,4 @@
-"""Slates as they were sent, read again: the items of a RecommendResponse in the encoding of Protocol Buffers.
+"""Slates as they are sent, written and read again: the items of a RecommendResponse as Protocol Buffers encode them.
 
 A field is a number that tells its own and its kind, then a number, 4 or 8 bytes, or a size and so many bytes. A number
 has 7 of its bits in each byte, the lowest first; where the eighth is set, a further byte follows. (protobuf.dev,
@@ -8,14 +8,88 @@ Encoding.)
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import overload
 
-from recsys.types import SlateItem
+import numpy as np
+
+from recsys import encoding_kernels
+from recsys.kernel import frozen
+from recsys.ranked_items import RankedSlates
+from recsys.types import Float32s, Int64s, SlateItem, UInt8s
 
 _ITEMS = 2
 _ITEM_ID, _SCORE, _SOURCES, _PROPENSITY = 1, 3, 4, 6
 _NUMBER, _EIGHT_BYTES, _SIZED = 0, 1, 2
 _FLOAT = struct.Struct("<f")
+
+
+class EncodedItems(Sequence[SlateItem]):
+    """The items of a slate in the bytes of a server's answer; they are made of these whenever somebody looks at them.
+
+    Args:
+        encoded: the bytes.
+        count: how many items they are.
+    """
+
+    __slots__ = ("_count", "encoded")
+
+    def __init__(self, encoded: bytes, count: int) -> None:
+        self.encoded = encoded
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[SlateItem]:
+        return items(self.encoded)
+
+    @overload
+    def __getitem__(self, place: int) -> SlateItem: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[SlateItem, ...]: ...
+    def __getitem__(self, place: int | slice) -> SlateItem | tuple[SlateItem, ...]:
+        return tuple(self)[place]
+
+    def __eq__(self, other: object) -> bool:
+        """As a tuple of the same items."""
+        return isinstance(other, EncodedItems | tuple) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
+def encoded(
+    slates: RankedSlates, rank: Float32s, letters: tuple[UInt8s, UInt8s], sources: tuple[str, ...]
+) -> list[EncodedItems]:
+    """The items of slates that there is nothing to say of but who proposed them.
+
+    Args:
+        slates: those that lie in arrays; there is nothing of the others.
+        rank: float32[c, S], of the candidates.
+        letters: of the items' ids.
+        sources: the names of the S sources.
+    """
+    names, places, columns = _written(sources)
+    lying = (slates.starts, slates.item_num, slates.score, slates.position)
+    out, begun = encoding_kernels.slates(*lying, rank, *letters, names, places, columns)
+    data, ends, starts = out.tobytes(), begun.tolist(), slates.starts.tolist()
+    return [EncodedItems(data[ends[row] : ends[row + 1]], starts[row + 1] - starts[row]) for row in range(len(slates))]
+
+
+@lru_cache(maxsize=16)
+def _written(sources: tuple[str, ...]) -> tuple[UInt8s, Int64s, Int64s]:
+    """The sources as an item holds them, in alphabetical order, where each starts, and their columns."""
+    columns = sorted(range(len(sources)), key=sources.__getitem__)
+    texts = [sources[column].encode() for column in columns]
+    parts = [bytes((encoding_kernels.SOURCES, len(text))) + text for text in texts]
+    ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    return (
+        frozen(np.frombuffer(b"".join(parts), dtype=np.uint8)),
+        frozen(ends),
+        frozen(np.array(columns, dtype=np.int64)),
+    )
 
 
 def items(slate: bytes) -> Iterator[SlateItem]:

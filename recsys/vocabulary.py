@@ -7,7 +7,8 @@ from typing import cast
 
 import numpy as np
 
-from recsys.types import Array, Bytes, Int32s
+from recsys.kernel import frozen
+from recsys.types import Array, Bytes, Int32s, UInt8s
 
 UNKNOWN = -1
 MAX_ID_BYTES = 256
@@ -24,14 +25,18 @@ class Vocabulary:
     Args:
         ids: bytes[n] (fixed width, UTF-8), sorted, unique, none empty.
         later: further ids, in the order of their rows.
+
+    Attributes:
+        letters: uint8[n, w] and uint8[m, v], the bytes of the ids and of the later ones, with zeros behind.
     """
 
-    __slots__ = ("_ids", "_later", "_row_of")
+    __slots__ = ("_ids", "_later", "_row_of", "letters")
 
     def __init__(self, ids: Bytes, later: Sequence[str] = ()) -> None:
         self._ids = ids
         self._later = tuple(later)
         self._row_of = {text: row for row, text in enumerate(later, start=len(ids))}
+        self.letters = _letters(ids), _letters(np.array([text.encode() for text in later], dtype=np.bytes_))
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> Vocabulary:
@@ -85,3 +90,8 @@ class Vocabulary:
         if self._later:
             return [self.id(num) for num in nums.tolist()]
         return [text.decode() for text in self._ids[nums].tolist()]
+
+
+def _letters(ids: Bytes) -> UInt8s:
+    """uint8[n, w]: the bytes of some ids; no copy."""
+    return frozen(ids.view(np.uint8).reshape(len(ids), ids.itemsize))

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
+from recsys.encoded_slate import EncodedItems
 from recsys.types import FeatureReason, HistoryReason, Reason, RuleReason, ServedFrom, Slate, SlateItem
 from recsys.v1 import recommendation_service_pb2
 from recsys_server.engine import Timings
@@ -30,6 +31,9 @@ _ONE_BYTE = 127
 
 def slate(slate: Slate, bundle_id: str, assignments: Assignments) -> bytes:
     """The part of a RecommendResponse that a cache may keep: items, bundle, assignments, degraded."""
+    frame = _frame(bundle_id, assignments, slate.degraded)
+    if isinstance(slate.items, EncodedItems):
+        return slate.items.encoded + frame
     parts = []
     for rank, item in enumerate(slate.items, start=1):
         item_id, score, sources, reasons, propensity = item
@@ -43,7 +47,7 @@ def slate(slate: Slate, bundle_id: str, assignments: Assignments) -> bytes:
                 text,
                 proposed,
             )
-    parts.append(_frame(bundle_id, assignments, slate.degraded))
+    parts.append(frame)
     return b"".join(parts)
 
 

@@ -2,16 +2,20 @@
 
 import contextlib
 import math
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recsys.config import Config
-from recsys.encoded_slate import item_ids, items
+from recsys.encoded_slate import encoded, item_ids, items
 from recsys.experiments import Experiments
+from recsys.ranked_items import RankedSlates
 from recsys.types import FeatureReason, HistoryReason, RuleReason, ServedFrom, Slate, SlateItem
 from recsys.v1 import recommendation_service_pb2 as pb
+from recsys.vocabulary import Vocabulary
 from recsys_server import codec, codec_assign, codec_slate, status
 from recsys_server.errors import InvalidRequestError, MalformedMessageError, RequestError
 from recsys_server.placements import Placements
@@ -119,6 +123,44 @@ def test_a_slate_as_it_was_sent_is_read_again_without_protobuf(slate):
     sent = codec_slate.degraded(encoded, ["retrieval"])
     assert repr([*items(sent)]) == repr([item._replace(reasons=()) for item in slate])
     assert list(filter(None, item_ids(sent))) == [item.item_id for item in slate if item.item_id]
+
+
+NAMES = ("touched", "als", "spectral")
+SHORT_IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
+
+
+@given(
+    st.lists(SHORT_IDS | st.just("x" * 200), min_size=1, max_size=8, unique=True),
+    st.lists(st.text("yz", min_size=120, max_size=256), max_size=2, unique=True).map(tuple),
+    st.lists(st.sampled_from([0, 1, 3, 150, 20_000]), min_size=1, max_size=4),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=100, deadline=None)
+def test_slates_encoded_as_arrays_are_those_of_protobuf(known, later, sizes, seed):
+    random = np.random.default_rng(seed)
+    vocabulary = Vocabulary.of(known).followed_by(later)
+    starts, n = np.concatenate([[0], np.cumsum(sizes)]), sum(sizes)
+    rank = np.where(random.random((n + 1, 3)) < 0.5, np.nan, 1).astype(np.float32)
+    item_num, position = random.integers(0, len(vocabulary), n).astype(np.int32), random.permutation(n + 1)[:n]
+    score = random.normal(size=n).astype(np.float32)
+    rows = RankedSlates(starts, position, item_num, score)
+    made = encoded(rows, rank, vocabulary.letters, NAMES)
+    for slate, (begin, end) in zip(made, pairwise(starts.tolist()), strict=True):
+        expected = tuple(
+            SlateItem(
+                vocabulary.id(item_num[at]),
+                float(score[at]),
+                tuple(sorted(name for name, own in zip(NAMES, rank[position[at]], strict=True) if own == 1)),
+            )
+            for at in range(begin, end)
+        )
+        wire = pb.RecommendResponse(bundle_id="b")
+        for number, item in enumerate(expected, start=1):
+            wire.items.add(item_id=item.item_id, rank=number, score=item.score, sources=item.sources)
+        sent = codec_slate.slate(Slate(slate, ServedFrom.MODEL), "b", ())
+        assert pb.RecommendResponse.FromString(sent).SerializeToString() == wire.SerializeToString()
+        assert (len(slate), slate) == (end - begin, expected)
+        assert slate[:2] == expected[:2]
 
 
 def test_a_response_is_its_two_parts_joined():
