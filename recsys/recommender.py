@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -139,11 +139,7 @@ class Recommender:
         stopwatch = Stopwatch(timer)
         slates: dict[int, Slate] = {}
         errors: dict[str, Exception] = {}
-        groups: dict[tuple[object, ...], list[int]] = {}
-        for place, query in enumerate(queries):
-            # The time too says what may be in a slate, as items come and go.
-            groups.setdefault((query.parameters, query.rules.condition, query.now), []).append(place)
-        for places in groups.values():
+        for places in _alike(queries):
             answered, failures = self._together([queries[place] for place in places], stopwatch, rank)
             slates |= zip(places, answered, strict=True)
             errors |= {repr(error): error for error in failures}
@@ -205,3 +201,18 @@ class Recommender:
             score[order] = sorted_score
             return score, proposers(self.model.snapshot.source_names, candidates, np.argsort(order))
         return None
+
+
+def _alike(queries: Sequence[Query]) -> Iterable[list[int]]:
+    """The places of queries that are served alike, group by group."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    known: dict[tuple[int, int, int], list[int]] = {}  # most share these objects, which costs less to see than equality
+    for place, query in enumerate(queries):
+        parameters, condition, now = query.parameters, query.rules.condition, query.now
+        group = known.get((id(parameters), id(condition), now))
+        if group is None:
+            # The time too says what may be in a slate, as items come and go.
+            group = groups.setdefault((parameters, condition, now), [])
+            known[id(parameters), id(condition), now] = group
+        group.append(place)
+    return groups.values()

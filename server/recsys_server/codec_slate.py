@@ -101,7 +101,7 @@ def response(
     slate: bytes,
     wait: float = 0.0,
     stages: Timings = (),
-    degraded: Iterable[str] = (),
+    degraded: tuple[str, ...] = (),
 ) -> bytes:
     """A whole RecommendResponse: what is of this request alone, then the slate; messages join by concatenation.
 
@@ -109,12 +109,18 @@ def response(
         wait: seconds before the batch of the slate began.
         stages: of that batch; empty where nothing was computed.
     """
-    head = recommendation_service_pb2.RecommendResponse(
-        recommendation_id=recommendation_id, served_from=_SERVED_FROM[served_from], degraded=degraded
-    )
+    own = recommendation_service_pb2.RecommendResponse(recommendation_id=recommendation_id)
     if stages:
-        _add_timing(head, "wait", wait)
-    return head.SerializeToString() + _timings(stages) + slate
+        _add_timing(own, "wait", wait)
+    return b"".join((own.SerializeToString(), _origin(served_from, degraded), _timings(stages), slate))
+
+
+@lru_cache(maxsize=64)
+def _origin(served_from: ServedFrom, degraded: tuple[str, ...]) -> bytes:
+    """What a slate was served from: few combinations occur."""
+    return recommendation_service_pb2.RecommendResponse(
+        served_from=_SERVED_FROM[served_from], degraded=degraded
+    ).SerializeToString()
 
 
 @lru_cache(maxsize=16)
