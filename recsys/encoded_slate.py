@@ -83,13 +83,25 @@ def _written(sources: tuple[str, ...]) -> tuple[UInt8s, Int64s, Int64s]:
     """The sources as an item holds them, in alphabetical order, where each starts, and their columns."""
     columns = sorted(range(len(sources)), key=sources.__getitem__)
     texts = [sources[column].encode() for column in columns]
-    parts = [bytes((encoding_kernels.SOURCES, len(text))) + text for text in texts]
+    parts = [sized(encoding_kernels.SOURCES, text) for text in texts]
     ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     return (
         frozen(np.frombuffer(b"".join(parts), dtype=np.uint8)),
         frozen(ends),
         frozen(np.array(columns, dtype=np.int64)),
     )
+
+
+def sized(tag: int, value: bytes) -> bytes:
+    """A field of a text or a message."""
+    return bytes((tag,)) + number(len(value)) + value
+
+
+def number(value: int) -> bytes:
+    """A number from 0, without a tag."""
+    if value <= 127:
+        return bytes((value,))
+    return bytes((value & 127 | 128,)) + number(value >> 7)
 
 
 def items(slate: bytes) -> Iterator[SlateItem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -35,18 +36,19 @@ _POLICIES = {
     recommendation_service_pb2.EXCLUDE_POLICY_SEEN: ExcludePolicy.SEEN,
 }
 _PLAIN = frozenset({"slate_size", "placement", "exclude_policy", "explain"})
-"""Fields that make no list, besides the user; a request that sets no other need not be looked at further."""
+"""Fields of which a page consists; most requests set no other one but their user."""
 FEW_BYTES = 128
 """Of a request without its user, that may be one of many alike."""
-SURELY_SHORT = MAX_ID_BYTES // 4
-"""Characters, which have at most four bytes."""
+USER_ID, ONE_BYTE = 0x0A, 0x7F
+"""The tag of a request's user, and the largest size that is written in one byte."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """What a request asks, whoever asks.
+    """What a request asks, whoever asks, besides its lists: items, events, rules and variants of its own.
 
     Attributes:
+        plain: whether that is all: it sets no other field, and breaks no limit.
         violations: of the limits of all fields but ``user_id`` and ``variant_overrides``.
         name: of the placement.
         placement: how it is served.
@@ -54,9 +56,9 @@ class _Page:
         policy: that the request names; None where it leaves it to the placement and to experiments.
         parameters: of the placement, with this policy.
         explain: whether the slate comes with all its reasons.
-        lists: whether it has items, events, rules or variants of its own.
     """
 
+    plain: bool
     violations: tuple[Violation, ...]
     name: str
     placement: Placement
@@ -64,7 +66,6 @@ class _Page:
     policy: ExcludePolicy | None
     parameters: ServingParameters
     explain: bool
-    lists: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +93,30 @@ def request(data: bytes, placements: Placements, experiments: Experiments, now: 
         MalformedMessageError: data is not such a message.
         InvalidRequestError: names every field outside its limits.
     """
+    user_id, rest = _halves(data)
+    if len(rest) <= FEW_BYTES and (page := _known_page(rest, placements)).plain:
+        return _request(user_id, page, experiments, {}, now)
     wire = parsed(recommendation_service_pb2.RecommendRequest, data)
-    user_id = wire.user_id
-    wire.ClearField("user_id")
-    page = (
-        _known_page(wire.SerializeToString(), placements) if wire.ByteSize() <= FEW_BYTES else _page(wire, placements)
-    )
-    if page.violations or page.lists or len(user_id) > SURELY_SHORT:
-        refuse((*too_long("user_id", user_id, MAX_ID_BYTES), *page.violations, *_unknown_variants(wire, experiments)))
+    page = _page(wire, placements)
+    refuse((*too_long("user_id", wire.user_id, MAX_ID_BYTES), *page.violations, *_unknown_variants(wire, experiments)))
+    overrides = {override.experiment: override.variant for override in wire.variant_overrides}
+    made = _request(wire.user_id, page, experiments, overrides, now)
+    return replace(made, query=_with_lists(made.query, wire))
+
+
+def _halves(data: bytes) -> tuple[str, bytes]:
+    """The user and all else of a request, if it begins with its user, as protobuf writes it, and the id is short."""
+    end = 2 + data[1] if len(data) > 1 and data[0] == USER_ID else 0
+    if 0 < end <= min(len(data), ONE_BYTE):
+        with suppress(UnicodeDecodeError):
+            return data[2:end].decode(), data[end:]
+    return "", data
+
+
+def _request(user_id: str, page: _Page, experiments: Experiments, overrides: dict[str, str], now: int) -> Request:
     parameters = page.parameters
     assignments: Assignments = ()
     if experiments.all:
-        overrides = {override.experiment: override.variant for override in wire.variant_overrides}
         parameters, assignments = experiments.serving(user_id, now, page.placement.parameters, overrides)
         if page.policy is not None:
             parameters = replace(parameters, exclude_policy=page.policy)
@@ -116,30 +129,33 @@ def request(data: bytes, placements: Placements, experiments: Experiments, now: 
         explain=page.explain,
         seed=_seed(user_id, now),
     )
-    return Request(_with_lists(query, wire) if page.lists else query, assignments, page.name)
+    return Request(query, assignments, page.name)
 
 
 def _page(wire: recommendation_service_pb2.RecommendRequest, placements: Placements) -> _Page:
     """What a request without its user asks."""
     placement = placements.named(wire.placement)
     policy = _POLICIES.get(wire.exclude_policy)
-    lists = any(field.name not in _PLAIN for field, _ in wire.ListFields())
+    violations = (*_plain_violations(wire), *_further_violations(wire))
     return _Page(
-        violations=(*_plain_violations(wire), *(_further_violations(wire) if lists else ())),
+        plain=not violations and all(field.name in _PLAIN for field, _ in wire.ListFields()),
+        violations=violations,
         name=wire.placement or DEFAULT_PLACEMENT,
         placement=placement,
         slate_size=min(wire.slate_size or placement.slate_size, MAX_SLATE_SIZE),
         policy=policy,
-        parameters=replace(placement.parameters, exclude_policy=policy) if policy else placement.parameters,
+        parameters=replace(placement.parameters, exclude_policy=policy) if policy is not None else placement.parameters,
         explain=wire.explain,
-        lists=lists,
     )
 
 
 @lru_cache(maxsize=256)
 def _known_page(data: bytes, placements: Placements) -> _Page:
-    """The same, of its bytes: most requests differ in nothing but their users."""
-    return _page(recommendation_service_pb2.RecommendRequest.FromString(data), placements)
+    """The same, of the bytes: most requests differ in nothing but their users."""
+    wire = parsed(recommendation_service_pb2.RecommendRequest, data)
+    page = _page(wire, placements)
+    # What sets a field twice, as the user to nothing, is not what is written again.
+    return page if wire.SerializeToString() == data else replace(page, plain=False)
 
 
 def _with_lists(query: Query, wire: recommendation_service_pb2.RecommendRequest) -> Query:

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
-from recsys.encoded_slate import EncodedItems
+from recsys.encoded_slate import EncodedItems, number, sized
 from recsys.types import FeatureReason, HistoryReason, Reason, RuleReason, ServedFrom, Slate, SlateItem
 from recsys.v1 import recommendation_service_pb2
 from recsys_server.engine import Timings
@@ -22,6 +22,7 @@ _SERVED_FROM = {
 }
 # Of a RecommendResponse: items, and in each of them rank, score and item_id, whose text follows, and then the sources.
 _ITEMS, _RANK, _SCORE, _ITEM_ID = b"\x12\x10\x1d\x0a"
+_RECOMMENDATION_ID, _STAGE_TIMINGS, _STAGE, _DURATION = b"\x0a\x3a\x0a\x12"
 _HEAD = struct.Struct("<BBBBBfBB")
 _REST = _HEAD.size - 2
 """Bytes of an item besides its own tag and size, its id and its sources."""
@@ -109,10 +110,9 @@ def response(
         wait: seconds before the batch of the slate began.
         stages: of that batch; empty where nothing was computed.
     """
-    own = recommendation_service_pb2.RecommendResponse(recommendation_id=recommendation_id)
-    if stages:
-        _add_timing(own, "wait", wait)
-    return b"".join((own.SerializeToString(), _origin(served_from, degraded), _timings(stages), slate))
+    head = sized(_RECOMMENDATION_ID, recommendation_id.encode())
+    waited = _timing("wait", wait) if stages else b""
+    return b"".join((head, _origin(served_from, degraded), waited, _timings(stages), slate))
 
 
 @lru_cache(maxsize=64)
@@ -126,12 +126,10 @@ def _origin(served_from: ServedFrom, degraded: tuple[str, ...]) -> bytes:
 @lru_cache(maxsize=16)
 def _timings(stages: Timings) -> bytes:
     """The same for all answers of a batch."""
-    response = recommendation_service_pb2.RecommendResponse()
-    for stage, seconds in stages:
-        _add_timing(response, stage, seconds)
-    return response.SerializeToString()
+    return b"".join(_timing(stage, seconds) for stage, seconds in stages)
 
 
-def _add_timing(response: recommendation_service_pb2.RecommendResponse, stage: str, seconds: float) -> None:
-    duration = response.stage_timings.add(stage=stage).duration
-    duration.seconds, duration.nanos = divmod(int(seconds * 1e9), 10**9)
+def _timing(stage: str, seconds: float) -> bytes:
+    whole, nanos = divmod(int(seconds * 1e9), 10**9)
+    duration = b"\x08" + number(whole) + b"\x10" + number(nanos)
+    return sized(_STAGE_TIMINGS, sized(_STAGE, stage.encode()) + sized(_DURATION, duration))

@@ -147,7 +147,7 @@ class Engine:
         waiting = len(self._waiting)
         if waiting >= self._max_waiting:
             raise OverloadedError("too many requests wait; try again later")
-        if waiting == 0:
+        if waiting < min(LEAST_WAITING, self._max_batch):
             return
         batches, rest = divmod(waiting, self._max_batch)
         begun = batches * self._turns.seconds(self._max_batch, now)
