@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from recsys.experiments import Experiments
 from recsys.rules import Rules
@@ -68,9 +69,8 @@ class _Page:
     explain: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a RecommendRequest asks.
+class Request(NamedTuple):
+    """What a RecommendRequest asks; a tuple, as one is made for each request.
 
     Attributes:
         query: with the events and rules of the request.
@@ -101,7 +101,7 @@ def request(data: bytes, placements: Placements, experiments: Experiments, now: 
     refuse((*too_long("user_id", wire.user_id, MAX_ID_BYTES), *page.violations, *_unknown_variants(wire, experiments)))
     overrides = {override.experiment: override.variant for override in wire.variant_overrides}
     made = _request(wire.user_id, page, experiments, overrides, now)
-    return replace(made, query=_with_lists(made.query, wire))
+    return made._replace(query=_with_lists(made.query, wire))
 
 
 def _halves(data: bytes) -> tuple[str, bytes]:

@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from recsys.recommender import Recommender
 from recsys.types import Answer, Query, ServedFrom, Slate
@@ -31,9 +31,8 @@ Timings = tuple[tuple[str, float], ...]
 """Seconds of each stage of a batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """A slate.
+class Computed(NamedTuple):
+    """A slate; a tuple, as one is made for each request.
 
     Attributes:
         slate: the slate.
@@ -46,8 +45,7 @@ class Computed:
     stages: Timings
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _Waiting(NamedTuple):
     recommender: Recommender
     method: Method
     query: Query
@@ -228,12 +226,13 @@ class Engine:
         try:
             ask: Callable[[Sequence[Query], Callable[[], float]], Answer] = getattr(recommender, method)
             started = self._clock()
-            answer = ask([_eased(waiting.query, share) for waiting in group], self._clock)
+            queries = [waiting.query for waiting in group]
+            answer = ask(queries if share == 1.0 else [_eased(query, share) for query in queries], self._clock)
             ended = self._clock()
             stages = tuple(answer.stage_seconds.items())
+            slates = answer.slates if share == 1.0 else [_marked(slate, share) for slate in answer.slates]
             outcomes = [
-                Computed(_marked(slate, share), now - waiting.since, stages)
-                for waiting, slate in zip(group, answer.slates, strict=True)
+                Computed(slate, now - waiting.since, stages) for waiting, slate in zip(group, slates, strict=True)
             ]
         except Exception as error:  # noqa: BLE001 - whatever fails in one batch, the next is answered
             if len(group) > 1:
@@ -271,8 +270,6 @@ class Engine:
 
 def _eased(query: Query, share: float) -> Query:
     """A query of whose candidates only a share goes on to stage 2; its features are no sample of what is served."""
-    if share == 1.0:
-        return query
     candidates = int(query.parameters.candidates * share)
     fewer = {"candidates": max(1, candidates)} if candidates else {"use_ranker": False}
     return replace(query, parameters=replace(query.parameters, **fewer), trace=False)
