@@ -21,7 +21,11 @@ from recsys.types import Float32s, Int64s, SlateItem, UInt8s
 
 _ITEMS = 2
 _ITEM_ID, _SCORE, _SOURCES, _PROPENSITY = 1, 3, 4, 6
+_SOURCES_TAG = bytes((encoding_kernels.SOURCES,))
 _NUMBER, _EIGHT_BYTES, _SIZED = 0, 1, 2
+_ONE_BYTE = 127
+"""The largest number in one byte."""
+_BYTES = tuple(bytes((value,)) for value in range(_ONE_BYTE + 1))
 _FLOAT = struct.Struct("<f")
 
 
@@ -71,37 +75,40 @@ def encoded(
         letters: of the items' ids.
         sources: the names of the S sources.
     """
-    names, places, columns = _written(sources)
+    names, lengths, columns = _written(sources)
     lying = (slates.starts, slates.item_num, slates.score, slates.position)
-    out, begun = encoding_kernels.slates(*lying, rank, *letters, names, places, columns)
+    out, begun = encoding_kernels.slates(*lying, rank, *letters, names, lengths, columns)
     data, ends, starts = out.tobytes(), begun.tolist(), slates.starts.tolist()
     return [EncodedItems(data[ends[row] : ends[row + 1]], starts[row + 1] - starts[row]) for row in range(len(slates))]
 
 
 @lru_cache(maxsize=16)
 def _written(sources: tuple[str, ...]) -> tuple[UInt8s, Int64s, Int64s]:
-    """The sources as an item holds them, in alphabetical order, where each starts, and their columns."""
+    """The sources as an item holds them, in alphabetical order, their lengths and their columns."""
     columns = sorted(range(len(sources)), key=sources.__getitem__)
-    texts = [sources[column].encode() for column in columns]
-    parts = [sized(encoding_kernels.SOURCES, text) for text in texts]
-    ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-    return (
-        frozen(np.frombuffer(b"".join(parts), dtype=np.uint8)),
-        frozen(ends),
-        frozen(np.array(columns, dtype=np.int64)),
-    )
+    parts = [sized(_SOURCES_TAG, sources[column].encode()) for column in columns]
+    lengths = [*map(len, parts)]
+    chunks = -(-max(lengths, default=0) // encoding_kernels.CHUNK)
+    padded = b"".join(part.ljust(chunks * encoding_kernels.CHUNK) for part in parts)
+    names = np.frombuffer(padded, dtype=np.uint8).reshape(len(parts), chunks * encoding_kernels.CHUNK)
+    return names, frozen(np.array(lengths, dtype=np.int64)), frozen(np.array(columns, dtype=np.int64))
 
 
-def sized(tag: int, value: bytes) -> bytes:
+def sized(tag: bytes, value: bytes) -> bytes:
     """A field of a text or a message."""
-    return bytes((tag,)) + number(len(value)) + value
+    return tag + number(len(value)) + value
 
 
 def number(value: int) -> bytes:
     """A number from 0, without a tag."""
-    if value <= 127:
-        return bytes((value,))
-    return bytes((value & 127 | 128,)) + number(value >> 7)
+    if value <= _ONE_BYTE:
+        return _BYTES[value]
+    rest = bytearray()
+    while value > _ONE_BYTE:
+        rest.append(value & 127 | 128)
+        value >>= 7
+    rest.append(value)
+    return bytes(rest)
 
 
 def items(slate: bytes) -> Iterator[SlateItem]:

@@ -9,6 +9,8 @@ from recsys.types import Float32s, Int32s, Int64s, UInt8s
 
 ITEMS, RANK, SCORE, ITEM_ID, SOURCES = 0x12, 0x10, 0x1D, 0x0A, 0x22
 """Tags: of a RecommendResponse the items, of an item the others."""
+CHUNK = 16
+"""Bytes that are copied at once."""
 _OVERHEAD = 24
 """Bytes of an item, at most, besides the text of its id and its sources: four tags, the score, a rank and two sizes."""
 
@@ -23,7 +25,7 @@ def slates(
     first_ids: UInt8s,
     later_ids: UInt8s,
     names: UInt8s,
-    ends: Int64s,
+    lengths: Int64s,
     columns: Int64s,
 ) -> tuple[UInt8s, Int64s]:
     """The items of some slates, and where each slate starts: uint8[bytes], int64[q + 1].
@@ -36,12 +38,13 @@ def slates(
         rank: float32[c, S], of the candidates, NaN where a source did not propose one.
         first_ids: uint8[m, w], the ids of the first m items, with zeros behind.
         later_ids: uint8[l, v], those of the items behind them.
-        names: uint8[bytes], the sources as an item holds them, each with its tag and size, in the order to write them.
-        ends: int64[S + 1], where the name of each source starts, and the end of all.
+        names: uint8[S, b], the sources as an item holds them, each with its tag and size, in the order to
+            write them, with anything behind; b is a multiple of CHUNK.
+        lengths: int64[S], of these names.
         columns: int64[S], of the sources in this order.
     """
-    widest = _OVERHEAD + max(first_ids.shape[1], later_ids.shape[1]) + len(names)
-    out = np.empty(len(score) * widest, dtype=np.uint8)
+    widest = _OVERHEAD + max(first_ids.shape[1], later_ids.shape[1]) + np.sum(lengths)
+    out = np.empty(len(score) * widest + names.shape[1], dtype=np.uint8)
     at, begun = 0, np.zeros(len(starts), dtype=np.int64)
     for slate in range(len(starts) - 1):
         for place in range(starts[slate], starts[slate + 1]):
@@ -49,12 +52,15 @@ def slates(
             letters = first_ids[num] if num < len(first_ids) else later_ids[num - len(first_ids)]
             length, size = _length(letters), 0
             for name in range(len(columns)):
-                size += (ends[name + 1] - ends[name]) * np.isfinite(sources[columns[name]])
+                size += lengths[name] * np.isfinite(sources[columns[name]])
             at = _put_head(out, at, place - starts[slate] + 1, score[place], length, size)
-            at = _copy(out, at, letters, 0, length)
+            for byte in range(length):
+                out[at + byte] = letters[byte]
+            at += length
             for name in range(len(columns)):
                 if np.isfinite(sources[columns[name]]):
-                    at = _copy(out, at, names, ends[name], ends[name + 1])
+                    _copy_chunks(out, at, names[name])
+                    at += lengths[name]
         begun[slate + 1] = at
     return out[:at], begun
 
@@ -93,12 +99,11 @@ def _length(letters: UInt8s) -> int:
 
 
 @brief_kernel
-def _copy(out: UInt8s, at: int, source: UInt8s, start: int, stop: int) -> int:
-    """Write a part of some bytes; the place behind."""
-    for byte in range(start, stop):
-        out[at] = source[byte]
-        at += 1
-    return at
+def _copy_chunks(out: UInt8s, at: int, source: UInt8s) -> None:
+    """Write some chunks of bytes, each of which is one instruction; what comes next overwrites what is too much."""
+    for chunk in range(0, len(source), CHUNK):
+        for byte in range(CHUNK):
+            out[at + chunk + byte] = source[chunk + byte]
 
 
 @brief_kernel

@@ -22,7 +22,10 @@ _SERVED_FROM = {
 }
 # Of a RecommendResponse: items, and in each of them rank, score and item_id, whose text follows, and then the sources.
 _ITEMS, _RANK, _SCORE, _ITEM_ID = b"\x12\x10\x1d\x0a"
-_RECOMMENDATION_ID, _STAGE_TIMINGS, _STAGE, _DURATION = b"\x0a\x3a\x0a\x12"
+# Of a RecommendResponse; of a stage's timing; and of a Duration.
+_RECOMMENDATION_ID, _STAGE_TIMINGS = b"\x0a", b"\x3a"
+_STAGE, _DURATION = b"\x0a", b"\x12"
+_SECONDS, _NANOS = b"\x08", b"\x10"
 _HEAD = struct.Struct("<BBBBBfBB")
 _REST = _HEAD.size - 2
 """Bytes of an item besides its own tag and size, its id and its sources."""
@@ -131,5 +134,10 @@ def _timings(stages: Timings) -> bytes:
 
 def _timing(stage: str, seconds: float) -> bytes:
     whole, nanos = divmod(int(seconds * 1e9), 10**9)
-    duration = b"\x08" + number(whole) + b"\x10" + number(nanos)
-    return sized(_STAGE_TIMINGS, sized(_STAGE, stage.encode()) + sized(_DURATION, duration))
+    duration = sized(_DURATION, _SECONDS + number(whole) + _NANOS + number(nanos))
+    return sized(_STAGE_TIMINGS, _stage(stage) + duration)
+
+
+@lru_cache(maxsize=64)
+def _stage(name: str) -> bytes:
+    return sized(_STAGE, name.encode())

@@ -208,6 +208,8 @@ class Engine:
                 able = share == 1.0 or waiting.query.parameters.use_ranker
                 (fitting.setdefault(share, []) if able and waiting.deadline > needed else later).append(waiting)
             rest = later
+            if not rest:
+                return fitting
         self._refuse(rest, _no_time)
         if not fitting and now >= self._probe_at:
             # One is computed all the same, though nobody waits for it any more: else the engine would never learn that
