@@ -117,6 +117,8 @@ def test_a_request_like_others_is_read_as_if_it_were_the_only_one(parts, varied,
         patch.setattr(codec, "FEW_BYTES", -1)
         alone = read()
     assert read() == alone
+    if isinstance(alone, codec.Request) and (wanted := pb.RecommendRequest.FromString(data).exclude_policy):
+        assert alone.query.parameters.exclude_policy == codec._POLICIES[wanted]
 
 
 def word(reason):
