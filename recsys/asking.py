@@ -77,7 +77,8 @@ def _at(history: Histories, asked_at: Int64s, now: Int64s, until: int) -> Histor
 
 def asked_of(query: Query, items: Vocabulary) -> Asked:
     """What a query asks of its slate."""
-    known = tuple((num, times) for item_id, times in query.shown if (num := items.num(item_id)) != UNKNOWN)
+    shown = query.shown  # mostly empty: it is not looked through then
+    known = tuple((num, times) for item_id, times in shown if (num := items.num(item_id)) != UNKNOWN) if shown else ()
     return Asked(query.slate_size, query.rules, known, query.seed, query.parameters.fill)
 
 

@@ -1,4 +1,4 @@
-"""Slates as they were sent, read again: the items of a RecommendResponse in the encoding of Protocol Buffers.
+"""Slates as they are sent, written and read again: the items of a RecommendResponse as Protocol Buffers encode them.
 
 A field is a number that tells its own and its kind, then a number, 4 or 8 bytes, or a size and so many bytes. A number
 has 7 of its bits in each byte, the lowest first; where the eighth is set, a further byte follows. (protobuf.dev,
@@ -8,14 +8,107 @@ Encoding.)
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import overload
 
-from recsys.types import SlateItem
+import numpy as np
+
+from recsys import encoding_kernels
+from recsys.kernel import frozen
+from recsys.ranked_items import RankedSlates
+from recsys.types import Float32s, Int64s, SlateItem, UInt8s
 
 _ITEMS = 2
 _ITEM_ID, _SCORE, _SOURCES, _PROPENSITY = 1, 3, 4, 6
+_SOURCES_TAG = bytes((encoding_kernels.SOURCES,))
 _NUMBER, _EIGHT_BYTES, _SIZED = 0, 1, 2
+_ONE_BYTE = 127
+"""The largest number in one byte."""
+_BYTES = tuple(bytes((value,)) for value in range(_ONE_BYTE + 1))
 _FLOAT = struct.Struct("<f")
+
+
+class EncodedItems(Sequence[SlateItem]):
+    """The items of a slate in the bytes of a server's answer; they are made of these whenever somebody looks at them.
+
+    Args:
+        encoded: the bytes.
+        count: how many items they are.
+    """
+
+    __slots__ = ("_count", "encoded")
+
+    def __init__(self, encoded: bytes, count: int) -> None:
+        self.encoded = encoded
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[SlateItem]:
+        return items(self.encoded)
+
+    @overload
+    def __getitem__(self, place: int) -> SlateItem: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[SlateItem, ...]: ...
+    def __getitem__(self, place: int | slice) -> SlateItem | tuple[SlateItem, ...]:
+        return tuple(self)[place]
+
+    def __eq__(self, other: object) -> bool:
+        """As a tuple of the same items."""
+        return isinstance(other, EncodedItems | tuple) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
+def encoded(
+    slates: RankedSlates, rank: Float32s, letters: tuple[UInt8s, UInt8s], sources: tuple[str, ...]
+) -> list[EncodedItems]:
+    """The items of slates that there is nothing to say of but who proposed them.
+
+    Args:
+        slates: those that lie in arrays; there is nothing of the others.
+        rank: float32[c, S], of the candidates.
+        letters: of the items' ids.
+        sources: the names of the S sources.
+    """
+    names, lengths, columns = _written(sources)
+    lying = (slates.starts, slates.item_num, slates.score, slates.position)
+    out, begun = encoding_kernels.slates(*lying, rank, *letters, names, lengths, columns)
+    data, ends, starts = out.tobytes(), begun.tolist(), slates.starts.tolist()
+    return [EncodedItems(data[ends[row] : ends[row + 1]], starts[row + 1] - starts[row]) for row in range(len(slates))]
+
+
+@lru_cache(maxsize=16)
+def _written(sources: tuple[str, ...]) -> tuple[UInt8s, Int64s, Int64s]:
+    """The sources as an item holds them, in alphabetical order, their lengths and their columns."""
+    columns = sorted(range(len(sources)), key=sources.__getitem__)
+    parts = [sized(_SOURCES_TAG, sources[column].encode()) for column in columns]
+    lengths = [*map(len, parts)]
+    chunks = -(-max(lengths, default=0) // encoding_kernels.CHUNK)
+    padded = b"".join(part.ljust(chunks * encoding_kernels.CHUNK) for part in parts)
+    names = np.frombuffer(padded, dtype=np.uint8).reshape(len(parts), chunks * encoding_kernels.CHUNK)
+    return names, frozen(np.array(lengths, dtype=np.int64)), frozen(np.array(columns, dtype=np.int64))
+
+
+def sized(tag: bytes, value: bytes) -> bytes:
+    """A field of a text or a message."""
+    return tag + number(len(value)) + value
+
+
+def number(value: int) -> bytes:
+    """A number from 0, without a tag."""
+    if value <= _ONE_BYTE:
+        return _BYTES[value]
+    rest = bytearray()
+    while value > _ONE_BYTE:
+        rest.append(value & 127 | 128)
+        value >>= 7
+    rest.append(value)
+    return bytes(rest)
 
 
 def items(slate: bytes) -> Iterator[SlateItem]:

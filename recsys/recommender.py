@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -137,19 +137,21 @@ class Recommender:
     def _grouped(self, queries: Sequence[Query], timer: Timer, rank: Rank) -> Answer:
         """Queries that are served alike are answered together."""
         stopwatch = Stopwatch(timer)
-        slates: dict[int, Slate] = {}
+        groups = _alike(queries)
+        if len(groups) == 1:
+            slates, failures = self._together(queries, stopwatch, rank)
+            return Answer(tuple(slates), stopwatch.seconds, tuple({repr(error): error for error in failures}.values()))
+        placed: dict[int, Slate] = {}
         errors: dict[str, Exception] = {}
-        groups: dict[tuple[object, ...], list[int]] = {}
-        for place, query in enumerate(queries):
-            # The time too says what may be in a slate, as items come and go.
-            groups.setdefault((query.parameters, query.rules.condition, query.now), []).append(place)
-        for places in groups.values():
-            answered, failures = self._together([queries[place] for place in places], stopwatch, rank)
-            slates |= zip(places, answered, strict=True)
+        for places in groups:
+            slates, failures = self._together([queries[place] for place in places], stopwatch, rank)
+            placed |= zip(places, slates, strict=True)
             errors |= {repr(error): error for error in failures}
-        return Answer(tuple(slates[place] for place in range(len(queries))), stopwatch.seconds, tuple(errors.values()))
+        return Answer(tuple(placed[place] for place in range(len(queries))), stopwatch.seconds, tuple(errors.values()))
 
-    def _together(self, queries: list[Query], stopwatch: Stopwatch, rank: Rank) -> tuple[list[Slate], list[Exception]]:
+    def _together(
+        self, queries: Sequence[Query], stopwatch: Stopwatch, rank: Rank
+    ) -> tuple[list[Slate], list[Exception]]:
         """The slates of queries of one group; of each alone where they fail together, so that the others stay whole."""
         batch = self.batch(queries)
         asked = [asked_of(query, self.model.items) for query in queries]
@@ -205,3 +207,20 @@ class Recommender:
             score[order] = sorted_score
             return score, proposers(self.model.snapshot.source_names, candidates, np.argsort(order))
         return None
+
+
+def _alike(queries: Sequence[Query]) -> Collection[list[int]]:
+    """The places of queries that are served alike, group by group.
+
+    The time too says what may be in a slate, as items come and go.
+    """
+    same: dict[tuple[int, int, int], list[int]] = {}
+    for place, query in enumerate(queries):
+        same.setdefault((id(query.parameters), id(query.rules.condition), query.now), []).append(place)
+    if len(same) <= 1:  # mostly, and to look at values costs more than to look at objects
+        return same.values()
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for places in same.values():
+        first = queries[places[0]]
+        groups.setdefault((first.parameters, first.rules.condition, first.now), []).extend(places)
+    return groups.values()

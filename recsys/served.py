@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from itertools import accumulate
 
 import numpy as np
 
-from recsys import features, slate_kernels
+from recsys import encoded_slate, features, slate_kernels
 from recsys.candidates import Candidates
 from recsys.explain import feature_reasons, history_reasons
 from recsys.model import Model
 from recsys.placing import PINNED
 from recsys.queries import QueryBatch
-from recsys.slate import FILL, RankedItems
+from recsys.ranked_items import FILL, RankedItems
 from recsys.stages import Ranked
 from recsys.types import Float32s, Int64s, Query, Reason, RuleReason, ServedFrom, Slate, SlateItem, Trace
 
@@ -35,31 +34,49 @@ def slates_of(model: Model, batch: QueryBatch, ranked: Ranked, queries: Sequence
         queries: whether to say, besides the rules that moved an item, what speaks for it; whether to keep its features.
     """
     slates, candidates = ranked.slates, ranked.candidates
-    ends = [0, *accumulate(len(each.item_num) for each in slates)]
-    ids = model.items.ids(np.concatenate([each.item_num for each in slates]))
-    score = np.concatenate([each.score for each in slates]).tolist()
-    propensity = np.concatenate([each.propensity for each in slates]).tolist()
-    position = np.concatenate([each.position for each in slates])
-    proposed = [] if candidates is None else proposers(ranked.names, candidates, position)
+    if candidates is None:
+        served_from = ServedFrom.FALLBACK if ranked.degraded else ServedFrom.POPULAR_CACHE
+        return [Slate(_popular(model, slate), served_from, ranked.degraded) for slate in slates]
+    encoded = encoded_slate.encoded(slates, candidates.rank, model.items.letters, ranked.names)
     starts = batch.history.indptr.tolist()
     answered = []
     for row, query in enumerate(queries):
-        own, slate = slice(ends[row], ends[row + 1]), slates[row]
-        reasons: tuple[tuple[Reason, ...], ...] = slate.reasons
-        if candidates is None or starts[row] == starts[row + 1]:
-            degraded = ranked.degraded if candidates is None else ()
-            served_from = ServedFrom.FALLBACK if degraded else ServedFrom.POPULAR_CACHE
-            sources = [POPULARITY] * len(slate.item_num)
-        else:
-            degraded, served_from = ranked.degraded, ServedFrom.MODEL
-            sources = _told(proposed[own], slate.reasons)
-            if query.explain:
-                why = _why(model, batch, row, ranked)
-                reasons = tuple(rules + further for rules, further in zip(reasons, why, strict=True))
-        items = map(_item, zip(ids[own], score[own], sources, reasons, propensity[own], strict=True))
-        traced = _trace(slate, ranked.features, ids[own]) if query.trace and ranked.features is not None else None
-        answered.append(Slate(tuple(items), served_from, degraded, traced))
+        if starts[row] == starts[row + 1]:
+            answered.append(Slate(_popular(model, slates[row]), ServedFrom.POPULAR_CACHE))
+            continue
+        plain = row not in slates.apart and not query.explain
+        items = encoded[row] if plain else _items(model, batch, row, ranked, candidates, explain=query.explain)
+        traced = None
+        if query.trace and ranked.features is not None:
+            traced = _trace(slates[row], ranked.features, model.items.ids(slates[row].item_num))
+        answered.append(Slate(items, ServedFrom.MODEL, ranked.degraded, traced))
     return answered
+
+
+def _popular(model: Model, slate: RankedItems) -> tuple[SlateItem, ...]:
+    """The items of a slate that only popularity and rules made."""
+    sources = [POPULARITY] * len(slate.item_num)
+    return _listed(model, slate, sources, slate.reasons)
+
+
+def _items(
+    model: Model, batch: QueryBatch, row: int, ranked: Ranked, candidates: Candidates, *, explain: bool
+) -> tuple[SlateItem, ...]:
+    """The items of a slate with the rules that moved them, and where it is explained with all that speaks for them."""
+    slate = ranked.slates[row]
+    sources = _told(proposers(ranked.names, candidates, slate.position), slate.reasons)
+    reasons: tuple[tuple[Reason, ...], ...] = slate.reasons
+    if explain:
+        why = _why(model, batch, row, ranked)
+        reasons = tuple(rules + further for rules, further in zip(reasons, why, strict=True))
+    return _listed(model, slate, sources, reasons)
+
+
+def _listed(
+    model: Model, slate: RankedItems, sources: list[tuple[str, ...]], reasons: tuple[tuple[Reason, ...], ...]
+) -> tuple[SlateItem, ...]:
+    ids, score, propensity = model.items.ids(slate.item_num), slate.score.tolist(), slate.propensity.tolist()
+    return tuple(map(_item, zip(ids, score, sources, reasons, propensity, strict=True)))
 
 
 def _told(sources: list[tuple[str, ...]], reasons: tuple[tuple[RuleReason, ...], ...]) -> list[tuple[str, ...]]:

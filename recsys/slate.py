@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
@@ -12,16 +11,14 @@ from recsys import merchandising, slate_kernels
 from recsys.candidates import Candidates
 from recsys.catalogue import ItemCatalogue
 from recsys.fetching import top
-from recsys.kernel import frozen
 from recsys.placing import EXPLORED, Kept, Pool, place
 from recsys.queries import QueryBatch
+from recsys.ranked_items import FILL, RankedItems, RankedSlates
 from recsys.rules import NO_RULES, Rules
 from recsys.sources import PopularitySource
 from recsys.types import Float32s, Int32s, Int64s, RuleReason
 from recsys.vocabulary import Vocabulary
 
-FILL = -1
-"""Stands for the position of an item that no source proposed."""
 ROUNDING = 1e-6
 CAPPED_FILL = 200
 """Most popular items that are looked through for some that caps let in."""
@@ -96,25 +93,6 @@ NO_SHELF = Shelf(ItemCatalogue.empty(0), Vocabulary.of(()))
 
 
 @dataclass(frozen=True, slots=True)
-class RankedItems:
-    """A slate as rows.
-
-    Attributes:
-        item_num: int32[k], best first, no item twice.
-        score: float32[k], not rising.
-        position: int64[k], the item's row among the candidates; -1 where it is none of them.
-        reasons: k tuples, the rules that moved each item.
-        propensity: float32[k], probability with which exploration drew the item for its place; 1 where it drew none.
-    """
-
-    item_num: Int32s
-    score: Float32s
-    position: Int64s
-    reasons: tuple[tuple[RuleReason, ...], ...]
-    propensity: Float32s
-
-
-@dataclass(frozen=True, slots=True)
 class _Part:
     """One query's candidates: rows, margins and positions; and places kept for some of them."""
 
@@ -141,7 +119,7 @@ def assemble(
     popular: PopularitySource,
     slots: Sequence[Slots] = (),
     shelf: Shelf = NO_SHELF,
-) -> list[RankedItems]:
+) -> RankedSlates:
     """One slate a query, as long as it asks, shorter only where the allowed part of the catalogue is.
 
     Args:
@@ -155,26 +133,15 @@ def assemble(
     """
     kept = [_places(slots, each.size, only_new) for each, only_new in zip(asked, batch.discovery.tolist(), strict=True)]
     plain = [0 if each.is_ruled or places else each.size for each, places in zip(asked, kept, strict=True)]
-    starts, position, item_num, score = slate_kernels.best(
-        candidates.query_num, candidates.item_num, margin, np.array(plain, dtype=np.int64)
+    slates = RankedSlates(
+        *slate_kernels.best(candidates.query_num, candidates.item_num, margin, np.array(plain, dtype=np.int64))
     )
-    ends = starts.tolist()
-    slates = []
+    starts = slates.starts.tolist()
     for query, each in enumerate(asked):
-        best = slice(ends[query], ends[query + 1])
-        if best.start < best.stop:
-            own = (item_num[best], score[best], position[best])
-            slates.append(RankedItems(*own, ((),) * each.size, _certain(each.size)))
-        else:
+        if starts[query] == starts[query + 1]:
             part = _part(candidates, margin, query, kept[query], each.seed)
-            slates.append(_slate(batch, query, part, each, popular, shelf))
+            slates.apart[query] = _slate(batch, query, part, each, popular, shelf)
     return slates
-
-
-@lru_cache(maxsize=512)
-def _certain(size: int) -> Float32s:
-    """float32[size]: the propensity of what is not drawn; of few sizes, and read-only, as slates share it."""
-    return frozen(np.ones(size, dtype=np.float32))
 
 
 def popular_items(

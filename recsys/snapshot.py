@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,23 +21,23 @@ class Snapshot:
         histories: of all users.
         stats: of all items.
         sources: fitted on the same events, in the order of the candidates' columns.
+        source_names: the names of the sources, in their order.
+        reserved: bool[S]: the sources whose proposals have their own slots.
     """
 
     histories: Histories
     stats: ItemStats
     sources: tuple[CandidateSource, ...]
+    source_names: tuple[str, ...] = field(init=False)
+    reserved: Bools = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Derive once what every batch asks for."""
+        object.__setattr__(self, "source_names", source_names(self.sources))
+        own = [isinstance(source, ContentSource) for source in self.sources]
+        object.__setattr__(self, "reserved", np.array(own, dtype=bool))
 
     @property
     def n_items(self) -> int:
         """Size of the catalogue."""
         return len(self.stats.values)
-
-    @property
-    def source_names(self) -> tuple[str, ...]:
-        """The names of the sources, in their order."""
-        return source_names(self.sources)
-
-    @property
-    def reserved(self) -> Bools:
-        """bool[S]: the sources whose proposals have their own slots."""
-        return np.array([isinstance(source, ContentSource) for source in self.sources])

@@ -12,8 +12,9 @@ from recsys.candidates import Candidates, given
 from recsys.cycle import due_rates
 from recsys.model import Model
 from recsys.queries import QueryBatch
+from recsys.ranked_items import RankedItems, RankedSlates
 from recsys.retriever import Retriever
-from recsys.slate import TINY, Asked, RankedItems, assemble, popular_items
+from recsys.slate import TINY, Asked, assemble, popular_items
 from recsys.types import Float32s, Int64s, ServingParameters
 
 Timer = Callable[[], float]
@@ -33,7 +34,7 @@ class Ranked:
         features: float32[n, f], of the candidates; None where the ranker did not score them.
     """
 
-    slates: list[RankedItems]
+    slates: RankedSlates
     candidates: Candidates | None
     names: tuple[str, ...]
     degraded: tuple[str, ...] = ()
@@ -74,7 +75,7 @@ def rank(
     starts = batch.history.indptr.tolist()
     for row, each in enumerate(asked):
         if starts[row] == starts[row + 1]:
-            slates[row] = _popular_slate(model, batch, row, each)
+            slates.apart[row] = _popular_slate(model, batch, row, each)
     stopwatch.lap("slate")
     return Ranked(slates, candidates, names, ("ranker",) if errors else (), errors, matrix)
 
@@ -175,7 +176,7 @@ def _matrix(model: Model, batch: QueryBatch, candidates: Candidates, blend: Floa
 def _popular(model: Model, batch: QueryBatch, asked: Sequence[Asked], error: Exception) -> Ranked:
     """The popular slates of a batch for which retrieval failed."""
     slates = [_popular_slate(model, batch, row, each) for row, each in enumerate(asked)]
-    return Ranked(slates, None, (), ("retrieval",), (error,))
+    return Ranked(RankedSlates.of(slates), None, (), ("retrieval",), (error,))
 
 
 def _popular_slate(model: Model, batch: QueryBatch, row: int, asked: Asked) -> RankedItems:

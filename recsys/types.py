@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from recsys.rules import Rules
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.bytes_]
 Int8s = npt.NDArray[np.int8]
+UInt8s = npt.NDArray[np.uint8]
 Int16s = npt.NDArray[np.int16]
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
@@ -210,13 +211,13 @@ class Slate:
     """The ordered answer to one query; the rank of an item is its place, from 1.
 
     Attributes:
-        items: best first.
+        items: best first; a tuple, or already encoded for the wire and read again by whom looks at them.
         served_from: how it was made.
         degraded: stages that failed.
         trace: where the query asked for it and a ranker ranked.
     """
 
-    items: tuple[SlateItem, ...]
+    items: Sequence[SlateItem]
     served_from: ServedFrom
     degraded: tuple[str, ...] = ()
     trace: Trace | None = None

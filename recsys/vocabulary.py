@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from typing import cast
 
 import numpy as np
 
-from recsys.types import Array, Bytes, Int32s
+from recsys.kernel import frozen
+from recsys.types import Array, Bytes, Int32s, UInt8s
 
 UNKNOWN = -1
 MAX_ID_BYTES = 256
+REMEMBERED = 4096
+"""Ids whose rows are remembered."""
 
 
 class Vocabulary:
@@ -24,14 +28,22 @@ class Vocabulary:
     Args:
         ids: bytes[n] (fixed width, UTF-8), sorted, unique, none empty.
         later: further ids, in the order of their rows.
+
+    Attributes:
+        letters: uint8[n, w] and uint8[m, v], the bytes of the ids and of the later ones, with zeros behind.
+        num: the row of an id, or -1 when it is unknown. The last ones asked for are remembered, as one request asks
+            more than once who its user is, and most pages of a shop are read by a few.
     """
 
-    __slots__ = ("_ids", "_later", "_row_of")
+    __slots__ = ("_ids", "_later", "_row_of", "letters", "num")
 
     def __init__(self, ids: Bytes, later: Sequence[str] = ()) -> None:
         self._ids = ids
         self._later = tuple(later)
         self._row_of = {text: row for row, text in enumerate(later, start=len(ids))}
+        # Of the arrays and not of this object, which would then be in a circle that only the collector ends.
+        self.num: Callable[[str], int] = lru_cache(REMEMBERED)(partial(_row, ids, self._row_of))
+        self.letters = _letters(ids), _letters(np.array([text.encode() for text in later], dtype=np.bytes_))
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> Vocabulary:
@@ -58,13 +70,6 @@ class Vocabulary:
         """bytes[n], sorted: what a bundle stores, without what came later."""
         return self._ids
 
-    def num(self, text: str) -> int:
-        """The row of an id, or -1 when it is unknown."""
-        key = text.encode()
-        # Of the same width as the array: with another, numpy would first convert the whole array.
-        row = int(self._ids.searchsorted(np.array(key, dtype=self._ids.dtype)))
-        return row if row < len(self._ids) and self._ids[row] == key else self._row_of.get(text, UNKNOWN)
-
     def nums(self, ids: Sequence[str] | Array) -> Int32s:
         """Rows of many ids: int32[n], -1 where unknown."""
         if self._later or len(self._ids) == 0 or len(ids) == 0:
@@ -85,3 +90,15 @@ class Vocabulary:
         if self._later:
             return [self.id(num) for num in nums.tolist()]
         return [text.decode() for text in self._ids[nums].tolist()]
+
+
+def _row(ids: Bytes, row_of: dict[str, int], text: str) -> int:
+    key = text.encode()
+    # Of the same width as the array: with another, numpy would first convert the whole array.
+    row = int(ids.searchsorted(np.array(key, dtype=ids.dtype)))
+    return row if row < len(ids) and ids[row] == key else row_of.get(text, UNKNOWN)
+
+
+def _letters(ids: Bytes) -> UInt8s:
+    """uint8[n, w]: the bytes of some ids; no copy."""
+    return frozen(ids.view(np.uint8).reshape(len(ids), ids.itemsize))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from recsys.experiments import Experiments
 from recsys.rules import Rules
-from recsys.types import ExcludePolicy, Query
+from recsys.types import ExcludePolicy, Query, ServingParameters
 from recsys.v1 import recommendation_service_pb2
 from recsys.vocabulary import MAX_ID_BYTES
 from recsys_server import codec_rules
 from recsys_server.codec_events import recent_events
 from recsys_server.codec_slate import Assignments
 from recsys_server.errors import Violation
-from recsys_server.placements import DEFAULT_PLACEMENT, Placements
+from recsys_server.placements import DEFAULT_PLACEMENT, Placement, Placements
 from recsys_server.wire import parsed, refuse, too_long, too_many
 
 MAX_SLATE_SIZE = 500
@@ -33,13 +36,41 @@ _POLICIES = {
     recommendation_service_pb2.EXCLUDE_POLICY_PURCHASED: ExcludePolicy.PURCHASED,
     recommendation_service_pb2.EXCLUDE_POLICY_SEEN: ExcludePolicy.SEEN,
 }
-_PLAIN = frozenset({"user_id", "slate_size", "placement", "exclude_policy", "explain"})
-"""Fields of most requests; a request that sets no other need not be looked at further."""
+_PLAIN = frozenset({"slate_size", "placement", "exclude_policy", "explain"})
+"""Fields of which a page consists; most requests set no other one but their user."""
+FEW_BYTES = 128
+"""Of a request without its user, that may be one of many alike."""
+USER_ID, ONE_BYTE = 0x0A, 0x7F
+"""The tag of a request's user, and the largest size that is written in one byte."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What a RecommendRequest asks.
+class _Page:
+    """What a request asks, whoever asks, besides its lists: items, events, rules and variants of its own.
+
+    Attributes:
+        plain: whether that is all: it sets no other field, and breaks no limit.
+        violations: of the limits of all fields but ``user_id`` and ``variant_overrides``.
+        name: of the placement.
+        placement: how it is served.
+        slate_size: items wanted.
+        policy: that the request names; None where it leaves it to the placement and to experiments.
+        parameters: of the placement, with this policy.
+        explain: whether the slate comes with all its reasons.
+    """
+
+    plain: bool
+    violations: tuple[Violation, ...]
+    name: str
+    placement: Placement
+    slate_size: int
+    policy: ExcludePolicy | None
+    parameters: ServingParameters
+    explain: bool
+
+
+class Request(NamedTuple):
+    """What a RecommendRequest asks; a tuple, as one is made for each request.
 
     Attributes:
         query: with the events and rules of the request.
@@ -62,25 +93,69 @@ def request(data: bytes, placements: Placements, experiments: Experiments, now: 
         MalformedMessageError: data is not such a message.
         InvalidRequestError: names every field outside its limits.
     """
+    user_id, rest = _halves(data)
+    if len(rest) <= FEW_BYTES and (page := _known_page(rest, placements)).plain:
+        return _request(user_id, page, experiments, {}, now)
     wire = parsed(recommendation_service_pb2.RecommendRequest, data)
-    plain = all(field.name in _PLAIN for field, _ in wire.ListFields())
-    refuse((*_plain_violations(wire), *(() if plain else _further_violations(wire, experiments))))
-    user_id, name = wire.user_id, wire.placement
-    placement = placements.named(name)
-    overrides = {} if plain else {override.experiment: override.variant for override in wire.variant_overrides}
-    parameters, assignments = experiments.serving(user_id, now, placement.parameters, overrides)
-    if wire.exclude_policy:
-        parameters = replace(parameters, exclude_policy=_POLICIES[wire.exclude_policy])
+    page = _page(wire, placements)
+    refuse((*too_long("user_id", wire.user_id, MAX_ID_BYTES), *page.violations, *_unknown_variants(wire, experiments)))
+    overrides = {override.experiment: override.variant for override in wire.variant_overrides}
+    made = _request(wire.user_id, page, experiments, overrides, now)
+    return made._replace(query=_with_lists(made.query, wire))
+
+
+def _halves(data: bytes) -> tuple[str, bytes]:
+    """The user and all else of a request, if it begins with its user, as protobuf writes it, and the id is short."""
+    end = 2 + data[1] if len(data) > 1 and data[0] == USER_ID else 0
+    if 0 < end <= min(len(data), ONE_BYTE):
+        with suppress(UnicodeDecodeError):
+            return data[2:end].decode(), data[end:]
+    return "", data
+
+
+def _request(user_id: str, page: _Page, experiments: Experiments, overrides: dict[str, str], now: int) -> Request:
+    parameters = page.parameters
+    assignments: Assignments = ()
+    if experiments.all:
+        parameters, assignments = experiments.serving(user_id, now, page.placement.parameters, overrides)
+        if page.policy is not None:
+            parameters = replace(parameters, exclude_policy=page.policy)
     query = Query(
         user_id=user_id,
-        slate_size=min(wire.slate_size or placement.slate_size, MAX_SLATE_SIZE),
+        slate_size=page.slate_size,
         now=now,
         parameters=parameters,
-        rules=placement.rules,
-        explain=wire.explain,
+        rules=page.placement.rules,
+        explain=page.explain,
         seed=_seed(user_id, now),
     )
-    return Request(query if plain else _with_lists(query, wire), assignments, name or DEFAULT_PLACEMENT)
+    return Request(query, assignments, page.name)
+
+
+def _page(wire: recommendation_service_pb2.RecommendRequest, placements: Placements) -> _Page:
+    """What a request without its user asks."""
+    placement = placements.named(wire.placement)
+    policy = _POLICIES.get(wire.exclude_policy)
+    violations = (*_plain_violations(wire), *_further_violations(wire))
+    return _Page(
+        plain=not violations and all(field.name in _PLAIN for field, _ in wire.ListFields()),
+        violations=violations,
+        name=wire.placement or DEFAULT_PLACEMENT,
+        placement=placement,
+        slate_size=min(wire.slate_size or placement.slate_size, MAX_SLATE_SIZE),
+        policy=policy,
+        parameters=replace(placement.parameters, exclude_policy=policy) if policy is not None else placement.parameters,
+        explain=wire.explain,
+    )
+
+
+@lru_cache(maxsize=256)
+def _known_page(data: bytes, placements: Placements) -> _Page:
+    """The same, of the bytes: most requests differ in nothing but their users."""
+    wire = parsed(recommendation_service_pb2.RecommendRequest, data)
+    page = _page(wire, placements)
+    # What sets a field twice, as the user to nothing, is not what is written again.
+    return page if wire.SerializeToString() == data else replace(page, plain=False)
 
 
 def _with_lists(query: Query, wire: recommendation_service_pb2.RecommendRequest) -> Query:
@@ -111,7 +186,6 @@ def possible(item_ids: Iterable[str]) -> tuple[str, ...]:
 
 
 def _plain_violations(request: recommendation_service_pb2.RecommendRequest) -> Iterator[Violation]:
-    yield from too_long("user_id", request.user_id, MAX_ID_BYTES)
     if request.slate_size < 0:
         yield Violation("slate_size", f"must be 0 (the default) or more, not {request.slate_size}")
     yield from too_long("placement", request.placement, MAX_PLACEMENT_BYTES)
@@ -119,17 +193,14 @@ def _plain_violations(request: recommendation_service_pb2.RecommendRequest) -> I
         yield Violation("exclude_policy", f"has no value {request.exclude_policy}")
 
 
-def _further_violations(
-    request: recommendation_service_pb2.RecommendRequest, experiments: Experiments
-) -> Iterator[Violation]:
+def _further_violations(request: recommendation_service_pb2.RecommendRequest) -> Iterator[Violation]:
     yield from too_many("seed_item_ids", len(request.seed_item_ids), MAX_SEEDS)
     yield from too_many("recent_events", len(request.recent_events), MAX_RECENT_EVENTS)
     yield from too_many("exclude_item_ids", len(request.exclude_item_ids), MAX_EXCLUDES)
-    yield from _override_violations(request, experiments)
     yield from codec_rules.rule_violations(request)
 
 
-def _override_violations(
+def _unknown_variants(
     request: recommendation_service_pb2.RecommendRequest, experiments: Experiments
 ) -> Iterator[Violation]:
     yield from too_many("variant_overrides", len(request.variant_overrides), MAX_OVERRIDES)

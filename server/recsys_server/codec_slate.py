@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
+from recsys.encoded_slate import EncodedItems, number, sized
 from recsys.types import FeatureReason, HistoryReason, Reason, RuleReason, ServedFrom, Slate, SlateItem
 from recsys.v1 import recommendation_service_pb2
 from recsys_server.engine import Timings
@@ -21,6 +22,10 @@ _SERVED_FROM = {
 }
 # Of a RecommendResponse: items, and in each of them rank, score and item_id, whose text follows, and then the sources.
 _ITEMS, _RANK, _SCORE, _ITEM_ID = b"\x12\x10\x1d\x0a"
+# Of a RecommendResponse; of a stage's timing; and of a Duration.
+_RECOMMENDATION_ID, _STAGE_TIMINGS = b"\x0a", b"\x3a"
+_STAGE, _DURATION = b"\x0a", b"\x12"
+_SECONDS, _NANOS = b"\x08", b"\x10"
 _HEAD = struct.Struct("<BBBBBfBB")
 _REST = _HEAD.size - 2
 """Bytes of an item besides its own tag and size, its id and its sources."""
@@ -30,6 +35,9 @@ _ONE_BYTE = 127
 
 def slate(slate: Slate, bundle_id: str, assignments: Assignments) -> bytes:
     """The part of a RecommendResponse that a cache may keep: items, bundle, assignments, degraded."""
+    frame = _frame(bundle_id, assignments, slate.degraded)
+    if isinstance(slate.items, EncodedItems):
+        return slate.items.encoded + frame
     parts = []
     for rank, item in enumerate(slate.items, start=1):
         item_id, score, sources, reasons, propensity = item
@@ -43,7 +51,7 @@ def slate(slate: Slate, bundle_id: str, assignments: Assignments) -> bytes:
                 text,
                 proposed,
             )
-    parts.append(_frame(bundle_id, assignments, slate.degraded))
+    parts.append(frame)
     return b"".join(parts)
 
 
@@ -97,7 +105,7 @@ def response(
     slate: bytes,
     wait: float = 0.0,
     stages: Timings = (),
-    degraded: Iterable[str] = (),
+    degraded: tuple[str, ...] = (),
 ) -> bytes:
     """A whole RecommendResponse: what is of this request alone, then the slate; messages join by concatenation.
 
@@ -105,23 +113,31 @@ def response(
         wait: seconds before the batch of the slate began.
         stages: of that batch; empty where nothing was computed.
     """
-    head = recommendation_service_pb2.RecommendResponse(
-        recommendation_id=recommendation_id, served_from=_SERVED_FROM[served_from], degraded=degraded
-    )
-    if stages:
-        _add_timing(head, "wait", wait)
-    return head.SerializeToString() + _timings(stages) + slate
+    head = sized(_RECOMMENDATION_ID, recommendation_id.encode())
+    waited = _timing("wait", wait) if stages else b""
+    return b"".join((head, _origin(served_from, degraded), waited, _timings(stages), slate))
+
+
+@lru_cache(maxsize=64)
+def _origin(served_from: ServedFrom, degraded: tuple[str, ...]) -> bytes:
+    """What a slate was served from: few combinations occur."""
+    return recommendation_service_pb2.RecommendResponse(
+        served_from=_SERVED_FROM[served_from], degraded=degraded
+    ).SerializeToString()
 
 
 @lru_cache(maxsize=16)
 def _timings(stages: Timings) -> bytes:
     """The same for all answers of a batch."""
-    response = recommendation_service_pb2.RecommendResponse()
-    for stage, seconds in stages:
-        _add_timing(response, stage, seconds)
-    return response.SerializeToString()
+    return b"".join(_timing(stage, seconds) for stage, seconds in stages)
 
 
-def _add_timing(response: recommendation_service_pb2.RecommendResponse, stage: str, seconds: float) -> None:
-    duration = response.stage_timings.add(stage=stage).duration
-    duration.seconds, duration.nanos = divmod(int(seconds * 1e9), 10**9)
+def _timing(stage: str, seconds: float) -> bytes:
+    whole, nanos = divmod(int(seconds * 1e9), 10**9)
+    duration = sized(_DURATION, _SECONDS + number(whole) + _NANOS + number(nanos))
+    return sized(_STAGE_TIMINGS, _stage(stage) + duration)
+
+
+@lru_cache(maxsize=64)
+def _stage(name: str) -> bytes:
+    return sized(_STAGE, name.encode())

@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from recsys.recommender import Recommender
 from recsys.types import Answer, Query, ServedFrom, Slate
@@ -31,9 +31,8 @@ Timings = tuple[tuple[str, float], ...]
 """Seconds of each stage of a batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """A slate.
+class Computed(NamedTuple):
+    """A slate; a tuple, as one is made for each request.
 
     Attributes:
         slate: the slate.
@@ -46,8 +45,7 @@ class Computed:
     stages: Timings
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _Waiting(NamedTuple):
     recommender: Recommender
     method: Method
     query: Query
@@ -147,7 +145,7 @@ class Engine:
         waiting = len(self._waiting)
         if waiting >= self._max_waiting:
             raise OverloadedError("too many requests wait; try again later")
-        if waiting == 0:
+        if waiting < min(LEAST_WAITING, self._max_batch):
             return
         batches, rest = divmod(waiting, self._max_batch)
         begun = batches * self._turns.seconds(self._max_batch, now)
@@ -210,6 +208,8 @@ class Engine:
                 able = share == 1.0 or waiting.query.parameters.use_ranker
                 (fitting.setdefault(share, []) if able and waiting.deadline > needed else later).append(waiting)
             rest = later
+            if not rest:
+                return fitting
         self._refuse(rest, _no_time)
         if not fitting and now >= self._probe_at:
             # One is computed all the same, though nobody waits for it any more: else the engine would never learn that
@@ -228,12 +228,13 @@ class Engine:
         try:
             ask: Callable[[Sequence[Query], Callable[[], float]], Answer] = getattr(recommender, method)
             started = self._clock()
-            answer = ask([_eased(waiting.query, share) for waiting in group], self._clock)
+            queries = [waiting.query for waiting in group]
+            answer = ask(queries if share == 1.0 else [_eased(query, share) for query in queries], self._clock)
             ended = self._clock()
             stages = tuple(answer.stage_seconds.items())
+            slates = answer.slates if share == 1.0 else [_marked(slate, share) for slate in answer.slates]
             outcomes = [
-                Computed(_marked(slate, share), now - waiting.since, stages)
-                for waiting, slate in zip(group, answer.slates, strict=True)
+                Computed(slate, now - waiting.since, stages) for waiting, slate in zip(group, slates, strict=True)
             ]
         except Exception as error:  # noqa: BLE001 - whatever fails in one batch, the next is answered
             if len(group) > 1:
@@ -271,8 +272,6 @@ class Engine:
 
 def _eased(query: Query, share: float) -> Query:
     """A query of whose candidates only a share goes on to stage 2; its features are no sample of what is served."""
-    if share == 1.0:
-        return query
     candidates = int(query.parameters.candidates * share)
     fewer = {"candidates": max(1, candidates)} if candidates else {"use_ranker": False}
     return replace(query, parameters=replace(query.parameters, **fewer), trace=False)

@@ -145,7 +145,7 @@ class Handlers:
 
     def _new_id(self) -> str:
         """An id without a call to the system, at which the interpreter's lock would go to the engine."""
-        return f"{self._random.getrandbits(128):032x}"
+        return self._random.randbytes(16).hex()
 
     def _record(
         self, state: State, recommendation_id: str, request: codec.Request, bundle_id: str, version: int, served: Served

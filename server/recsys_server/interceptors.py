@@ -41,7 +41,6 @@ class Gate:
         self._clock = clock
         self._inside = 0
         self._empty = asyncio.Event()
-        self._empty.set()
         self._draining = False
 
     async def answer(self, method: str, data: bytes, since: float, deadline: float) -> Reply:
@@ -54,9 +53,9 @@ class Gate:
             deadline: when its client gives up.
         """
         code = "CANCELLED"
-        self._enter()
+        self._inside += 1
         try:
-            response = await self._respond(method, data, since + self._allowed(deadline - since))
+            response = await self._response(method, data, since + self._allowed(deadline - since))
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets a status
             refusal = _refusal(method, error)
             code = refusal.code
@@ -65,34 +64,29 @@ class Gate:
             code = "OK"
             return Kind.ANSWER, response
         finally:
-            self._leave()
+            self._inside -= 1
+            if self._draining and self._inside == 0:
+                self._empty.set()
             self._telemetry.call(method, code, self._clock() - since)
 
     async def drain(self, seconds: float) -> None:
         """Refuse new calls and wait until none is inside, but no longer than seconds."""
         self._draining = True
+        if self._inside == 0:
+            return
         try:
             await asyncio.wait_for(self._empty.wait(), seconds)
         except TimeoutError:
             _log.warning("%d calls were still inside after %g seconds of drain", self._inside, seconds)
 
-    async def _respond(self, method: str, data: bytes, deadline: float) -> bytes:
+    def _response(self, method: str, data: bytes, deadline: float) -> Awaitable[bytes]:
         if self._draining:
             raise DrainingError("the server is shutting down; try another replica")
-        return await self._handlers[method](data, deadline)
+        return self._handlers[method](data, deadline)
 
     def _allowed(self, seconds: float) -> float:
         """For an answer, of the seconds that a client still waits."""
         return min(seconds * (1 - WAY_BACK), self._deadline_seconds)
-
-    def _enter(self) -> None:
-        self._inside += 1
-        self._empty.clear()
-
-    def _leave(self) -> None:
-        self._inside -= 1
-        if self._inside == 0:
-            self._empty.set()
 
 
 def _refusal(method: str, error: Exception) -> status.Refusal:

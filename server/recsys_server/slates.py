@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from recsys.config import CacheSection
 from recsys.recommender import Recommender
@@ -19,9 +20,8 @@ MIB = 2**20
 SKIPPED = ("retrieval",)
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A slate on its way to the client.
+class Served(NamedTuple):
+    """A slate on its way to the client; a tuple, as one is made for each request.
 
     Attributes:
         slate: encoded by ``codec_slate.slate``.

@@ -6,16 +6,15 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, start_http_server
 
 from recsys.recommender import Recommender
 from recsys_server.errors import AddressError
 from recsys_server.front.methods import METHODS
+from recsys_server.meters import Counts, Durations
 from recsys_server.settings import address
 
-M = TypeVar("M", Counter, Histogram)
 _QUIET_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -37,7 +36,7 @@ def listen(text: str, registry: CollectorRegistry) -> str:
     return f"{host}:{server.server_port}"
 
 
-def _by_labels(metric: M) -> Callable[..., M]:
+def _by_labels(metric: Counter) -> Callable[..., Counter]:
     """The part of a metric that some labels stand for, found once for good: finding it costs more than counting."""
     return lru_cache(maxsize=None)(metric.labels)
 
@@ -59,21 +58,12 @@ class Telemetry:
 
     def _define_calls(self) -> None:
         registry = self.registry
-        seconds = Histogram(
-            "recsys_rpc_duration_seconds", "Time in the server.", ["method"], registry=registry, buckets=_SECONDS
+        self._rpc_seconds = Durations(
+            "recsys_rpc_duration_seconds", "Time in the server.", "method", _SECONDS, registry, self._clock, METHODS
         )
-        self._rpc_seconds = {method: seconds.labels(method) for method in METHODS}
-        self._requests = _by_labels(
-            Counter("recsys_requests", "Answered calls.", ["method", "code"], registry=registry)
-        )
-        self._stage_seconds = _by_labels(
-            Histogram(
-                "recsys_stage_duration_seconds",
-                "Time in a stage, of a batch.",
-                ["stage"],
-                registry=registry,
-                buckets=_SECONDS,
-            )
+        self._requests = Counts("recsys_requests", "Answered calls.", ("method", "code"), registry, self._clock)
+        self._stage_seconds = Durations(
+            "recsys_stage_duration_seconds", "Time in a stage, of a batch.", "stage", _SECONDS, registry, self._clock
         )
         self._degraded = Counter("recsys_degraded", "Slates served by a fallback.", ["reason"], registry=registry)
         self._cache_requests = _by_labels(
@@ -103,13 +93,13 @@ class Telemetry:
 
     def call(self, method: str, code: str, seconds: float) -> None:
         """One call came to its end."""
-        self._rpc_seconds[method].observe(seconds)
-        self._requests(method, code).inc()
+        self._rpc_seconds.observe(method, seconds)
+        self._requests.add(method, code)
 
     def stages(self, stages: Iterable[tuple[str, float]]) -> None:
         """One batch went through the engine: the seconds of each stage."""
         for stage, seconds in stages:
-            self._stage_seconds(stage).observe(seconds)
+            self._stage_seconds.observe(stage, seconds)
 
     def slate(self, degraded: Iterable[str], assignments: Iterable[tuple[str, str]]) -> None:
         """One slate is served."""

@@ -151,7 +151,8 @@ def test_a_slate_holds_only_what_the_condition_allows_and_is_full(recommender, u
 def test_queries_of_one_batch_keep_their_own_conditions(recommender):
     shop = worlds.branded(recommender)
     rules = [Rules(), of_brand("b0"), of_brand("b2"), Rules(Negated(AnyOf("brand", ("b0",)))), of_brand("none")]
-    queries = [Query(f"u{num:02}", 10, shop.until, rules=each) for num in range(4) for each in rules]
+    same = ServingParameters()
+    queries = [Query(f"u{num:02}", 10, shop.until, parameters=same, rules=each) for num in range(4) for each in rules]
     together = shop.answer(queries, lambda: 0.0).slates
     for query, slate in zip(queries, together, strict=True):
         assert ids(slate) == ids(shop.answer([query], lambda: 0.0).slates[0])

@@ -11,7 +11,8 @@ from recsys import slate_kernels
 from recsys.candidates import Candidates
 from recsys.interactions import Histories
 from recsys.placing import Kept
-from recsys.slate import FILL, Asked, Slots, assemble, fill_places, popular_items
+from recsys.ranked_items import FILL
+from recsys.slate import Asked, Slots, assemble, fill_places, popular_items
 from recsys.sources import PopularitySource
 
 N_ITEMS = 12

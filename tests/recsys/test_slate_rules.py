@@ -13,8 +13,9 @@ from recsys.candidates import Candidates
 from recsys.catalogue import ItemCatalogue, TextColumn
 from recsys.interactions import Histories
 from recsys.queries import QueryBatch
+from recsys.ranked_items import FILL
 from recsys.rules import AnyOf, Boost, Cap, Flag, Pin, Range, Rules
-from recsys.slate import FILL, Asked, Shelf, Slots, assemble, popular_items
+from recsys.slate import Asked, Shelf, Slots, assemble, popular_items
 from recsys.sources import PopularitySource
 from recsys.types import RuleReason
 

@@ -2,16 +2,20 @@
 
 import contextlib
 import math
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recsys.config import Config
-from recsys.encoded_slate import item_ids, items
-from recsys.experiments import Experiments
+from recsys.config import Config, PlacementSection
+from recsys.encoded_slate import encoded, item_ids, items
+from recsys.experiments import Experiment, Experiments, Variant
+from recsys.ranked_items import RankedSlates
 from recsys.types import FeatureReason, HistoryReason, RuleReason, ServedFrom, Slate, SlateItem
 from recsys.v1 import recommendation_service_pb2 as pb
+from recsys.vocabulary import Vocabulary
 from recsys_server import codec, codec_assign, codec_slate, status
 from recsys_server.errors import InvalidRequestError, MalformedMessageError, RequestError
 from recsys_server.placements import Placements
@@ -84,6 +88,39 @@ def test_a_query_is_within_every_limit_or_the_request_is_refused(request):
     assert made.assignments == ()
 
 
+ALIKE = st.builds(
+    pb.RecommendRequest,
+    user_id=st.sampled_from(["", "u1", "u\u00e9", "u" * 125, "u" * 126]),
+    slate_size=st.sampled_from([0, 3, -1]),
+    placement=st.sampled_from(["", "cart"]),
+    exclude_policy=st.integers(0, 4),
+    explain=st.booleans(),
+    seed_item_ids=st.lists(st.just("i1"), max_size=1),
+)
+EXPERIMENT = Experiment(
+    "size", "s", (Variant("control", 0.5), Variant("purchased", 0.5, {"exclude_policy": "purchased"}))
+)
+CART = Config(placements={"cart": PlacementSection(slate_size=7, exclude_policy="seen")})
+
+
+@given(st.lists(ALIKE, min_size=1, max_size=2), st.booleans(), st.sampled_from([b"", b"\x0a\x00", b"\x0a\x05u"]))
+@settings(max_examples=300, deadline=None)
+def test_a_request_like_others_is_read_as_if_it_were_the_only_one(parts, varied, more):
+    def read():
+        try:
+            return codec.request(data, Placements(CART), Experiments([EXPERIMENT] if varied else []), now=9_999)
+        except (MalformedMessageError, InvalidRequestError) as error:
+            return str(error)
+
+    data = b"".join(part.SerializeToString() for part in parts) + more
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "FEW_BYTES", -1)
+        alone = read()
+    assert read() == alone
+    if isinstance(alone, codec.Request) and (wanted := pb.RecommendRequest.FromString(data).exclude_policy):
+        assert alone.query.parameters.exclude_policy == codec._POLICIES[wanted]
+
+
 def word(reason):
     match reason:
         case RuleReason(name, effect):
@@ -119,6 +156,62 @@ def test_a_slate_as_it_was_sent_is_read_again_without_protobuf(slate):
     sent = codec_slate.degraded(encoded, ["retrieval"])
     assert repr([*items(sent)]) == repr([item._replace(reasons=()) for item in slate])
     assert list(filter(None, item_ids(sent))) == [item.item_id for item in slate if item.item_id]
+
+
+NAMES = ("touched", "als", "spectral")
+SHORT_IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
+
+
+@given(
+    st.lists(SHORT_IDS | st.just("x" * 200), min_size=1, max_size=8, unique=True),
+    st.lists(st.text("yz", min_size=120, max_size=256), max_size=2, unique=True).map(tuple),
+    st.lists(st.sampled_from([0, 1, 3, 150, 20_000]), min_size=1, max_size=4),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=100, deadline=None)
+def test_slates_encoded_as_arrays_are_those_of_protobuf(known, later, sizes, seed):
+    random = np.random.default_rng(seed)
+    vocabulary = Vocabulary.of(known).followed_by(later)
+    starts, n = np.concatenate([[0], np.cumsum(sizes)]), sum(sizes)
+    rank = np.where(random.random((n + 1, 3)) < 0.5, np.nan, 1).astype(np.float32)
+    item_num, position = random.integers(0, len(vocabulary), n).astype(np.int32), random.permutation(n + 1)[:n]
+    score = random.normal(size=n).astype(np.float32)
+    rows = RankedSlates(starts, position, item_num, score)
+    made = encoded(rows, rank, vocabulary.letters, NAMES)
+    for slate, (begin, end) in zip(made, pairwise(starts.tolist()), strict=True):
+        expected = tuple(
+            SlateItem(
+                vocabulary.id(item_num[at]),
+                float(score[at]),
+                tuple(sorted(name for name, own in zip(NAMES, rank[position[at]], strict=True) if own == 1)),
+            )
+            for at in range(begin, end)
+        )
+        wire = pb.RecommendResponse(bundle_id="b")
+        for number, item in enumerate(expected, start=1):
+            wire.items.add(item_id=item.item_id, rank=number, score=item.score, sources=item.sources)
+        sent = codec_slate.slate(Slate(slate, ServedFrom.MODEL), "b", ())
+        assert pb.RecommendResponse.FromString(sent).SerializeToString() == wire.SerializeToString()
+        assert (len(slate), slate) == (end - begin, expected)
+        assert slate[:2] == expected[:2]
+
+
+@given(
+    st.text(max_size=200),
+    st.sampled_from(ServedFrom),
+    st.lists(TEXT, max_size=2).map(tuple),
+    st.floats(0, 1e6),
+    st.lists(st.tuples(TEXT, st.floats(0, 300)), max_size=3).map(tuple),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_head_of_a_response_is_what_protobuf_itself_would_write(recommendation_id, origin, degraded, wait, stages):
+    read = pb.RecommendResponse.FromString(codec_slate.response(recommendation_id, origin, b"", wait, stages, degraded))
+    expected = pb.RecommendResponse(
+        recommendation_id=recommendation_id, served_from=codec_slate._SERVED_FROM[origin], degraded=degraded
+    )
+    for stage, seconds in (("wait", wait), *stages) if stages else ():
+        expected.stage_timings.add(stage=stage).duration.FromNanoseconds(int(seconds * 1e9))
+    assert read == expected
 
 
 def test_a_response_is_its_two_parts_joined():

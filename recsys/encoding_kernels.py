@@ -1,0 +1,127 @@
+"""Compiled loops that write slates in the encoding of Protocol Buffers, which :mod:`recsys.encoded_slate` explains."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.kernel import brief_kernel, kernel
+from recsys.types import Float32s, Int32s, Int64s, UInt8s
+
+ITEMS, RANK, SCORE, ITEM_ID, SOURCES = 0x12, 0x10, 0x1D, 0x0A, 0x22
+"""Tags: of a RecommendResponse the items, of an item the others."""
+CHUNK = 16
+"""Bytes that are copied at once."""
+_OVERHEAD = 24
+"""Bytes of an item, at most, besides the text of its id and its sources: four tags, the score, a rank and two sizes."""
+
+
+@kernel
+def slates(
+    starts: Int64s,
+    item_num: Int32s,
+    score: Float32s,
+    position: Int64s,
+    rank: Float32s,
+    first_ids: UInt8s,
+    later_ids: UInt8s,
+    names: UInt8s,
+    lengths: Int64s,
+    columns: Int64s,
+) -> tuple[UInt8s, Int64s]:
+    """The items of some slates, and where each slate starts: uint8[bytes], int64[q + 1].
+
+    Args:
+        starts: int64[q + 1], of the slates' items, best first.
+        item_num: int32[n].
+        score: float32[n].
+        position: int64[n], their rows among the candidates.
+        rank: float32[c, S], of the candidates, NaN where a source did not propose one.
+        first_ids: uint8[m, w], the ids of the first m items, with zeros behind.
+        later_ids: uint8[l, v], those of the items behind them.
+        names: uint8[S, b], the sources as an item holds them, each with its tag and size, in the order to
+            write them, with anything behind; b is a multiple of CHUNK.
+        lengths: int64[S], of these names.
+        columns: int64[S], of the sources in this order.
+    """
+    widest = _OVERHEAD + max(first_ids.shape[1], later_ids.shape[1]) + np.sum(lengths)
+    out = np.empty(len(score) * widest + names.shape[1], dtype=np.uint8)
+    at, begun = 0, np.zeros(len(starts), dtype=np.int64)
+    for slate in range(len(starts) - 1):
+        for place in range(starts[slate], starts[slate + 1]):
+            num, sources = item_num[place], rank[position[place]]
+            letters = first_ids[num] if num < len(first_ids) else later_ids[num - len(first_ids)]
+            length, size = _length(letters), 0
+            for name in range(len(columns)):
+                size += lengths[name] * np.isfinite(sources[columns[name]])
+            at = _put_head(out, at, place - starts[slate] + 1, score[place], length, size)
+            for byte in range(length):
+                out[at + byte] = letters[byte]
+            at += length
+            for name in range(len(columns)):
+                if np.isfinite(sources[columns[name]]):
+                    _copy_chunks(out, at, names[name])
+                    at += lengths[name]
+        begun[slate + 1] = at
+    return out[:at], begun
+
+
+@brief_kernel
+def _put_head(out: UInt8s, at: int, rank: int, score: float, length: int, sources: int) -> int:
+    """Write what of an item comes before the text of its id; the place behind.
+
+    Args:
+        out: to write in.
+        at: the place.
+        rank: from 1.
+        score: float32.
+        length: bytes of the id.
+        sources: bytes of the sources.
+    """
+    out[at] = ITEMS
+    at = _put(out, at + 1, 7 + _width(rank) + _width(length) + length + sources)
+    out[at] = RANK
+    at = _put(out, at + 1, rank)
+    out[at] = SCORE
+    word = np.float32(score).view(np.uint32)
+    for byte in range(4):
+        out[at + 1 + byte] = word >> np.uint32(8 * byte) & np.uint32(255)
+    out[at + 5] = ITEM_ID
+    return _put(out, at + 6, length)
+
+
+@brief_kernel
+def _length(letters: UInt8s) -> int:
+    """Bytes without the zeros behind."""
+    length = len(letters)
+    while length > 0 and letters[length - 1] == 0:
+        length -= 1
+    return length
+
+
+@brief_kernel
+def _copy_chunks(out: UInt8s, at: int, source: UInt8s) -> None:
+    """Write some chunks of bytes, each of which is one instruction; what comes next overwrites what is too much."""
+    for chunk in range(0, len(source), CHUNK):
+        for byte in range(CHUNK):
+            out[at + chunk + byte] = source[chunk + byte]
+
+
+@brief_kernel
+def _width(number: int) -> int:
+    """Bytes of a number."""
+    width = 1
+    while number > 127:
+        number >>= 7
+        width += 1
+    return width
+
+
+@brief_kernel
+def _put(out: UInt8s, at: int, number: int) -> int:
+    """Write a number; the place behind."""
+    while number > 127:
+        out[at] = (number & 127) | 128
+        number >>= 7
+        at += 1
+    out[at] = number
+    return at + 1

@@ -1,0 +1,82 @@
+"""Slates as rows, before anybody gives the rows their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import overload
+
+import numpy as np
+
+from recsys.kernel import frozen
+from recsys.types import Float32s, Int32s, Int64s, RuleReason
+
+FILL = -1
+"""Stands for the position of an item that no source proposed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedItems:
+    """A slate as rows.
+
+    Attributes:
+        item_num: int32[k], best first, no item twice.
+        score: float32[k], not rising.
+        position: int64[k], the item's row among the candidates; -1 where it is none of them.
+        reasons: k tuples, the rules that moved each item.
+        propensity: float32[k], probability with which exploration drew the item for its place; 1 where it drew none.
+    """
+
+    item_num: Int32s
+    score: Float32s
+    position: Int64s
+    reasons: tuple[tuple[RuleReason, ...], ...]
+    propensity: Float32s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankedSlates(Sequence[RankedItems]):
+    """The slates of q queries: those that scores alone order lie in common arrays, the others stand by themselves.
+
+    Attributes:
+        starts: int64[q + 1], of the queries' parts of the arrays; a part may be empty.
+        position: int64[n], as in RankedItems, but of candidates only.
+        item_num: int32[n].
+        score: float32[n].
+        apart: the slates that stand by themselves, by query, instead of what the arrays hold.
+    """
+
+    starts: Int64s
+    position: Int64s
+    item_num: Int32s
+    score: Float32s
+    apart: dict[int, RankedItems] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, slates: Sequence[RankedItems]) -> RankedSlates:
+        """Slates that all stand by themselves."""
+        starts = np.zeros(len(slates) + 1, dtype=np.int64)
+        return cls(starts, starts[:0], np.zeros(0, np.int32), np.zeros(0, np.float32), dict(enumerate(slates)))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @overload
+    def __getitem__(self, query: int) -> RankedItems: ...
+    @overload
+    def __getitem__(self, query: slice) -> list[RankedItems]: ...
+    def __getitem__(self, query: int | slice) -> RankedItems | list[RankedItems]:
+        if isinstance(query, slice):
+            return [self[each] for each in range(len(self))[query]]
+        if query in self.apart:
+            return self.apart[query]
+        own = slice(*self.starts[range(len(self))[query] :][:2].tolist())
+        size = own.stop - own.start
+        return RankedItems(self.item_num[own], self.score[own], self.position[own], ((),) * size, _certain(size))
+
+
+@lru_cache(maxsize=512)
+def _certain(size: int) -> Float32s:
+    """float32[size]: the propensity of what is not drawn; of few sizes, and read-only, as slates share it."""
+    return frozen(np.ones(size, dtype=np.float32))
