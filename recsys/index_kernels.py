@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys.code_kernels import BLOCK, OFFSET, WORD, lowest, reaching, sums
 from recsys.kernel import kernel
-from recsys.order_kernels import places_of
+from recsys.order_kernels import MANY, best_allowed, places_of
 from recsys.product_kernels import products
 from recsys.types import Array, Bools, Float32s, Int8s, Int32s, Int64s, UInt8s
 
@@ -152,7 +152,7 @@ def _chosen(
 
 @kernel
 def _put_in_order(items: Int32s, score: Float32s, found: Int32s, found_score: Float32s) -> None:
-    """Write down the best items and their scores, best first; of equal ones the smaller item first."""
+    """Write down the best of a few items and their scores, best first; of equal ones the smaller item first."""
     place, order = places_of(score), np.zeros(len(items), dtype=np.int64)
     for at in range(len(items)):
         rank = place[at] - 1
@@ -210,8 +210,12 @@ def best(
             slots[excluded[at] % n_items] = 0
         score = np.empty(len(item), dtype=np.float32)
         products(query, item, own, factors, score)
-        for row in range(end - first):
-            part = slice(indptr[row], indptr[row + 1])
-            _put_in_order(item[part], score[part], found[first + row], found_score[first + row])
+        if np.diff(indptr).max() > MANY:  # many of one score, perhaps
+            part, part_score = best_allowed(indptr, item, score, k, float(UNKNOWN), 0, excluded[:0], allowed[:0], slots)
+            found[first:end], found_score[first:end] = part, part_score
+        else:
+            for row in range(end - first):
+                of = slice(indptr[row], indptr[row + 1])
+                _put_in_order(item[of], score[of], found[first + row], found_score[first + row])
         looked_at += count
     return found, found_score, looked_at
