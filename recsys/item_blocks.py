@@ -7,11 +7,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from recsys import index_kernels
-from recsys.index_kernels import BLOCK, COLUMNS, longest_code
+from recsys.code_kernels import BLOCK, COLUMNS, OFFSET
+from recsys.index_kernels import LARGEST
 from recsys.kernel import frozen
-from recsys.types import Bools, Float32s, Int8s, Int32s, Int64s
-
-LARGEST = 127
+from recsys.types import Bools, Float32s, Int32s, Int64s, UInt8s
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +18,13 @@ class ItemBlocks:
     """b blocks of items, the longest first.
 
     Attributes:
-        codes: int8[b, w, BLOCK], of a block each column of its items' factors, and zeros up to a multiple of COLUMNS.
+        codes: uint8[b, w / 4, BLOCK, 4], each item's factors in units of its own, plus OFFSET; w is a multiple of 4.
         items: int32[b, BLOCK], whose they are; -1 after the last.
-        unit: float32[b], what 1 in a block's codes stands for.
+        unit: float32[b, BLOCK], what 1 in an item's codes stands for.
         length: float32[b], of the longest item.
     """
 
-    codes: Int8s
+    codes: UInt8s
     items: Int32s
     unit: Float32s
     length: Float32s
@@ -43,13 +42,15 @@ class ItemBlocks:
         items = np.full(n_blocks * BLOCK, -1, dtype=np.int32)
         items[:n_items] = np.argsort(-lengths, kind="stable")
         items = items.reshape(n_blocks, BLOCK)
-        codes = np.zeros((n_blocks, columns, BLOCK), dtype=np.int8)
-        unit, length = np.ones(n_blocks, dtype=np.float32), lengths[items[:, 0]]
+        codes = np.empty((n_blocks, columns // COLUMNS, BLOCK, COLUMNS), dtype=np.uint8)
+        unit, length = np.empty((n_blocks, BLOCK), dtype=np.float32), lengths[items[:, 0]]
         for block, own in enumerate(items):
-            rows = factors[own[own >= 0]]
-            if length[block] > 0:
-                unit[block] = max(length[block] / longest_code(columns), np.abs(rows).max() / LARGEST)
-            codes[block, :width, : len(rows)] = np.rint(rows / unit[block]).T
+            rows = np.zeros((BLOCK, columns), dtype=np.float32)
+            rows[own >= 0, :width] = factors[own[own >= 0]]
+            largest = np.abs(rows).max(axis=1)
+            shares = rows / np.where(largest > 0, largest, 1)[:, None]
+            numbers = np.rint(LARGEST * shares).reshape(BLOCK, -1, COLUMNS).swapaxes(0, 1)
+            codes[block], unit[block] = numbers + OFFSET, largest / LARGEST
         if item_num is not None:
             items[items >= 0] = item_num[items[items >= 0]]
         return cls(codes, items, unit, length)
@@ -59,7 +60,7 @@ class ItemBlocks:
     ) -> tuple[Int32s, Float32s, int]:
         """The k items of largest inner product: int32[q, k], -1 after the last, float32[q, k]; how many it looked at.
 
-        Exact but for what codes take for less than it is: a quarter more than k get an exact product.
+        Exact but for what codes take for less than it is: an eighth more than k gets an exact product.
 
         Args:
             factors: float32[n_items, d], of all items.

@@ -206,7 +206,7 @@ def test_a_manifest_that_was_edited_and_sealed_again_is_refused(copy):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema_version": manifest.SCHEMA_VERSION + 1}, "schema version 6, this version reads 5; train it again"),
+        ({"schema_version": manifest.SCHEMA_VERSION + 1}, "schema version 7, this version reads 6; train it again"),
         ({"feature_hash": "0" * 64}, "its ranker expects other features than this version; train it again"),
     ],
 )
@@ -216,10 +216,10 @@ def test_a_bundle_of_another_version_is_refused_with_what_to_do(recommender, tmp
 
 
 def test_a_manifest_of_a_later_schema_may_hold_anything_else(copy):
-    text = json.dumps({"schema_version": 6, "new": []})
+    text = json.dumps({"schema_version": 7, "new": []})
     (copy / manifest.MANIFEST).write_text(text)
     (copy / manifest.SEAL).write_text(manifest._seal(text.encode()))
-    assert "schema version 6" in refusal(copy)
+    assert "schema version 7" in refusal(copy)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,22 @@ def test_of_equal_scores_the_smaller_item_comes_first():
         ]
 
 
+def test_of_very_many_items_of_one_score_the_smallest_come_first():
+    random = np.random.default_rng(5)
+    factors = np.zeros((12 * BLOCK, 8), dtype=np.float32)
+    factors[:, 1] = random.lognormal(size=len(factors))
+    queries = np.eye(8, dtype=np.float32)[:1]
+    assert search(in_blocks(factors), queries, 60).tolist() == [list(range(60))]
+    factors[[7, 2000], 0] = 1
+    assert search(in_blocks(factors), queries, 5).tolist() == [[7, 2000, 0, 1, 2]]
+
+
+def test_of_some_equal_scores_the_smaller_item_comes_first_however_long_it_is():
+    factors = np.zeros((200, 8), dtype=np.float32)
+    factors[:, 0], factors[:, 1] = 1, np.random.default_rng(1).random(200)
+    assert search(in_blocks(factors), np.eye(8, dtype=np.float32)[:1], 60).tolist() == [list(range(60))]
+
+
 @pytest.mark.parametrize("n_items", [3, BLOCK, 10 * BLOCK + 1])
 @pytest.mark.parametrize("width", [1, 24, 70])
 @pytest.mark.parametrize("count", [1, 2 * TOGETHER + 3])

@@ -1,0 +1,144 @@
+"""Inner products of 8-bit codes: a query's with those of a block of items, by one instruction where a processor has it.
+
+The codes of a block stand four columns of an item together, items side by side: uint8[w / 4, BLOCK, 4], each code with
+OFFSET added. vpdpbusd (AVX512-VNNI) multiplies 64 of them by a query's and adds each four products to a sum of 32 bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+
+BLOCK = 256
+"""Items of a block."""
+COLUMNS = 4
+"""Columns of an item whose codes stand together."""
+OFFSET = 128
+"""What is added to an item's codes, as one side of the instruction has no sign."""
+LANES = 16
+"""Sums of a vector."""
+WORD = 64
+"""Items whose scores are compared at once."""
+
+_BYTE, _NUMBER, _FLOAT = ir.IntType(8), ir.IntType(32), ir.FloatType()
+_SUMS, _BYTES = ir.VectorType(_NUMBER, LANES), ir.VectorType(_BYTE, LANES * COLUMNS)
+
+
+def _places(places: Any) -> Any:
+    """The mask of a shuffle."""
+    own = list(places)
+    return ir.Constant(ir.VectorType(_NUMBER, len(own)), own)
+
+
+def _spread(builder: Any, one: Any, lanes: int) -> Any:
+    """A vector of one number."""
+    nothing = ir.Constant(ir.VectorType(one.type, lanes), ir.Undefined)
+    return builder.shuffle_vector(builder.insert_element(nothing, one, _NUMBER(0)), nothing, _places([0] * lanes))
+
+
+def _by_instruction(builder: Any, summed: Any, codes: Any, asked: Any) -> Any:
+    """Sums, to each of which four products are added: of codes uint8[LANES * 4] and an int32 of four int8."""
+    form = ir.FunctionType(_SUMS, [_SUMS, _BYTES, _BYTES])
+    multiply = cgutils.get_or_insert_function(builder.module, form, "llvm.x86.avx512.vpdpbusd.512")  # type: ignore[no-untyped-call]
+    return builder.call(multiply, [summed, codes, builder.bitcast(_spread(builder, asked, LANES), _BYTES)])
+
+
+def _by_any(builder: Any, summed: Any, codes: Any, asked: Any) -> Any:
+    """The same integers on any processor."""
+    wide = ir.VectorType(_NUMBER, LANES * COLUMNS)
+    own = builder.bitcast(_spread(builder, asked, LANES), _BYTES)
+    found = builder.mul(builder.zext(codes, wide), builder.sext(own, wide))
+    for size in (2 * LANES, LANES):
+        even, odd = (builder.shuffle_vector(found, found, _places(range(side, 2 * size, 2))) for side in (0, 1))
+        found = builder.add(even, odd)
+    return builder.add(summed, found)
+
+
+def _has_instruction(context: Any) -> bool:
+    """Whether code is compiled for a processor that has it: of the features that numba keeps compiled code by."""
+    return "+avx512vnni" in context.codegen().magic_tuple()[2].split(",")
+
+
+def _sums(*, portable: bool) -> Any:
+    """The intrinsic that sums up the products of a query and a block of items.
+
+    Args:
+        portable: whether the instruction is never used.
+    """
+
+    def typed(context: Any, codes: Any, first: Any, asked: Any, row: Any, width: Any, start: Any, product: Any) -> Any:  # noqa: ARG001 - as numba calls it
+        if not codes.layout == asked.layout == product.layout == "C":
+            raise TypingError("arrays must be row by row")
+
+        def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def data(which: int, offset: Any) -> Any:
+                array = context.make_array(signature.args[which])(context, builder, arguments[which])
+                return builder.gep(builder.bitcast(array.data, _BYTE.as_pointer()), [offset])
+
+            def at(place: Any, offset: Any, form: Any) -> Any:
+                return builder.bitcast(builder.gep(place, [offset]), form.as_pointer())
+
+            quick = not portable and _has_instruction(context)
+            multiply, vectors = (_by_instruction, BLOCK // LANES) if quick else (_by_any, 2)
+            width = arguments[4]
+            size = width.type
+            block, query, sums = data(0, arguments[1]), data(2, arguments[3]), data(6, size(0))
+            begin = _spread(builder, arguments[5], LANES)
+            step = vectors * LANES * COLUMNS
+            with cgutils.for_range_slice(builder, size(0), size(BLOCK * COLUMNS), size(step)) as (item, _):
+                summed = [cgutils.alloca_once_value(builder, begin) for _ in range(vectors)]  # type: ignore[no-untyped-call]
+                with cgutils.for_range_slice(builder, size(0), width, size(COLUMNS)) as (column, _):
+                    own = builder.load(at(query, column, _NUMBER), align=1)
+                    line = builder.add(builder.mul(column, size(BLOCK)), item)
+                    for number, total in enumerate(summed):
+                        place = builder.add(line, size(number * LANES * COLUMNS))
+                        codes = builder.load(at(block, place, _BYTES), align=1)
+                        builder.store(multiply(builder, builder.load(total), codes, own), total)
+                for number, total in enumerate(summed):
+                    place = builder.add(item, size(number * LANES * COLUMNS))
+                    builder.store(builder.load(total), at(sums, place, _SUMS), align=4)
+            return context.get_dummy_value()
+
+        own = (codes, types.intp, asked, types.intp, types.intp, types.int32, product)
+        return types.none(*own), lines
+
+    return intrinsic(typed)
+
+
+sums: Any = _sums(portable=False)
+portable_sums: Any = _sums(portable=True)
+
+
+def _bits(context: Any, product: Any, units: Any, first: Any, place: Any, bar: Any) -> Any:  # noqa: ARG001 - as numba calls it
+    """Which of WORD products reach a bar when each is multiplied by its unit, as the bits of a uint64."""
+
+    def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def read(which: int, offset: Any, form: Any) -> Any:
+            array = context.make_array(signature.args[which])(context, builder, arguments[which])
+            place = builder.bitcast(builder.gep(array.data, [offset]), ir.VectorType(form, WORD).as_pointer())
+            return builder.load(place, align=4)
+
+        unit = read(1, builder.add(arguments[2], arguments[3]), _FLOAT)
+        score = builder.fmul(builder.sitofp(read(0, arguments[3], _NUMBER), unit.type), unit)
+        reached = builder.fcmp_ordered(">=", score, _spread(builder, arguments[4], WORD))
+        return builder.bitcast(reached, ir.IntType(WORD))
+
+    return types.uint64(product, units, types.intp, types.intp, types.float32), lines
+
+
+def _zeros(context: Any, bits: Any) -> Any:  # noqa: ARG001 - as numba calls it
+    """The number of zeros below the lowest 1 of a uint64 that is not 0."""
+
+    def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001 - as numba calls it
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), lines
+
+
+reaching: Any = intrinsic(_bits)
+lowest: Any = intrinsic(_zeros)

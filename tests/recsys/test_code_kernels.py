@@ -1,0 +1,111 @@
+"""Inner products of 8-bit codes, by the processor's own instruction and without it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from llvmlite.binding import get_host_cpu_features
+from numba.core.errors import TypingError
+
+from recsys.code_kernels import BLOCK, COLUMNS, OFFSET, WORD, lowest, portable_sums, reaching, sums
+from recsys.kernel import kernel
+
+
+@kernel
+def by_either(codes, first, asked, row, start, own, portable):
+    width = asked.shape[1]
+    sums(codes, first, asked, row * width, width, np.int32(start), own)
+    portable_sums(codes, first, asked, row * width, width, np.int32(start), portable)
+
+
+@kernel
+def places(product, units, block, bar):
+    found = []
+    for word in range(0, BLOCK, WORD):
+        bits = reaching(product, units, block * BLOCK, word, np.float32(bar))
+        while bits:
+            found.append(word + lowest(bits))
+            bits &= bits - np.uint64(1)
+    return found
+
+
+def products(codes, asked):
+    """int64[BLOCK], of a block's codes and a query's."""
+    return ((codes.astype(int) - OFFSET) * asked.reshape(-1, 1, COLUMNS)).sum(axis=(0, 2))
+
+
+@pytest.mark.parametrize("width", [4, 24, 64, 260])
+def test_sums_are_the_same_integers_with_and_without_the_instruction(width):
+    random = np.random.default_rng(width)
+    codes = random.integers(0, 256, (3, width // COLUMNS, BLOCK, COLUMNS)).astype(np.uint8)
+    asked = random.integers(-127, 128, (2, width)).astype(np.int8)
+    own, portable = np.empty((2, BLOCK), dtype=np.int32)
+    for block, row in ((0, 0), (2, 1)):
+        start = -OFFSET * asked[row].sum(dtype=int)
+        by_either(codes, block * codes[0].size, asked, row, start, own, portable)
+        np.testing.assert_array_equal(own, products(codes[block], asked[row]))
+        np.testing.assert_array_equal(portable, own)
+
+
+def test_the_largest_codes_neither_wrap_nor_saturate():
+    own, portable = np.empty((2, BLOCK), dtype=np.int32)
+    for code in (0, 1, 255):
+        for number in (-128, -127, 127):
+            codes = np.full((128, BLOCK, COLUMNS), code, dtype=np.uint8)
+            by_either(codes, 0, np.full((1, 512), number, dtype=np.int8), 0, 7, own, portable)
+            assert set(own) == set(portable) == {7 + 512 * code * number}
+
+
+def test_sums_are_of_arrays_row_by_row():
+    codes, asked, own = np.ones((1, BLOCK, 4), np.uint8), np.ones((8, 4), np.int8, order="F"), np.empty(BLOCK, np.int32)
+    with pytest.raises(TypingError, match="row by row"):
+        by_either(codes, 0, asked, 0, 0, own, own)
+
+
+def test_the_places_of_scores_that_reach_a_bar_are_found_in_order():
+    random = np.random.default_rng(1)
+    product = random.integers(-(10**6), 10**6, BLOCK).astype(np.int32)
+    units = random.random((2, BLOCK)).astype(np.float32)
+    for block in range(2):
+        scores = product.astype(np.float32) * units[block]
+        for bar in (-np.inf, *np.sort(scores)[[0, 1, 100, -1]], np.inf):
+            assert places(product, units, block, bar) == np.flatnonzero(scores >= bar).tolist()
+
+
+MADE = """
+import numpy as np
+from recsys.code_kernels import sums
+from recsys.kernel import kernel
+
+def summed(codes, asked, own):
+    sums(codes, 0, asked, 0, asked.shape[1], np.int32(5), own)
+
+if __name__ == "__main__":
+    import made
+    codes = (np.arange(64 * 256) * 7 % 256).astype(np.uint8).reshape(16, 256, 4)
+    own = np.empty(256, dtype=np.int32)
+    run = kernel(made.summed)
+    run(codes, (np.arange(64) * 5 % 255 - 127).astype(np.int8).reshape(1, 64), own)
+    code = next(iter(run.inspect_asm().values()))
+    print((own * np.arange(256)).sum(), int("vpdpbusd" in code), sum(run.stats.cache_hits.values()))
+"""
+
+
+def test_a_processor_without_the_instruction_gets_code_of_its_own_that_answers_the_same(tmp_path):
+    (tmp_path / "made.py").write_text(MADE)
+    without = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    answers = []
+    for cpu in ({}, without, {}, without):
+        asked = [sys.executable, str(tmp_path / "made.py")]
+        roots = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        own = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": roots} | cpu
+        answers.append(subprocess.run(asked, env=own, capture_output=True, text=True, check=True).stdout.split())
+    assert {answer[0] for answer in answers} == {answers[0][0]}
+    has = get_host_cpu_features().get("avx512vnni", False)
+    assert [answer[1] for answer in answers[:2]] == [str(int(has)), "0"]
+    assert [answer[2] for answer in answers] == ["0", "0", "1", "1"]
