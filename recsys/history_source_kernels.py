@@ -11,7 +11,7 @@ from recsys.kernel import kernel
 from recsys.memory_kernels import ask_for
 from recsys.order_kernels import MANY, key_of, score_of
 from recsys.row_kernels import visited_row
-from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s
+from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt8s
 
 NONE = -1
 """Column of a source that is not there."""
@@ -58,14 +58,36 @@ class Popular(NamedTuple):
     popularity: Float32s
 
 
+class Spectral(NamedTuple):
+    """Makes vectors of histories: a column, and what SpectralSource has."""
+
+    column: int
+    weights: Float64s
+    half_life_days: float
+    share: Float32s
+    factors: Float32s
+
+
+class Searched(NamedTuple):
+    """A source of the largest inner products: its column, the number of its vectors, its factors, and its blocks."""
+
+    column: int
+    vectors: int
+    factors: Float32s
+    codes: UInt8s
+    items: Int32s
+    unit: Float32s
+    length: Float32s
+
+
 class Product(NamedTuple):
-    """Scores that are inner products: a column, vectors float32[q, d] and factors float32[n_items, d].
+    """Scores that are inner products: a column, the number of the vectors and factors float32[n_items, d].
 
     Items not known (bool[n_items]; of length 0 where every item is) have score 0.
     """
 
     column: int
-    vectors: Float32s
+    vectors: int
     factors: Float32s
     known: Bools
 
@@ -76,6 +98,8 @@ class Sources(NamedTuple):
     similar: tuple[Similar, ...]
     visited: tuple[Visited, ...]
     popular: Popular
+    spectral: Spectral
+    searched: tuple[Searched, ...]
     said: tuple[Product, ...]
 
 

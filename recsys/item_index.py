@@ -93,7 +93,7 @@ class ItemIndex:
             vectors: float32[q, d]; nothing is found where one is all 0.
             k: items of each.
         """
-        few = _are_few(batch.allowed_items)
+        few = are_few(batch.allowed_items)
         if self.blocks is not None and not few:
             return self.search(vectors, k, permitted(batch))[:2]
         if self._lists is None or few:
@@ -166,7 +166,7 @@ def by_product(
     return item_num, score
 
 
-def _are_few(allowed: Bools | None) -> bool:
+def are_few(allowed: Bools | None) -> bool:
     """Whether so few items are allowed that looking at each of them costs least."""
     return allowed is not None and bool(np.count_nonzero(allowed) <= max(FEW_ITEMS, FEW_SHARE * len(allowed)))
 

@@ -16,6 +16,7 @@ from recsys.history_source_kernels import (
     Product,
     Sources,
     Space,
+    Spectral,
     Work,
     best_seen,
     best_sums,
@@ -24,10 +25,12 @@ from recsys.history_source_kernels import (
     weights_of,
     working,
 )
+from recsys.index_kernels import best
 from recsys.kernel import kernel
 from recsys.merge_kernels import scale_of, sort
 from recsys.order_kernels import mark, mark_leading
 from recsys.product_kernels import products
+from recsys.row_kernels import weighted_rows
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
 LIVE = 2
@@ -71,6 +74,8 @@ class Merging(NamedTuple):
     reserved: Bools
 
 
+Vectors = tuple[Float32s, Float32s, Float32s, Float32s]
+"""float32[q, d] each: of ALS, of the spectral source, and two that the other sources bring along."""
 Found = tuple[Int32s, Int32s, Float32s, Float32s, Float32s, Float32s]
 """Candidates: queries int32[n], items int32[n], scores float32[n, S], ranks float32[n, S], scales float32[q, S], and
 the blend float32[n]."""
@@ -78,7 +83,14 @@ the blend float32[n]."""
 
 @kernel
 def retrieved(
-    history: History, asked: Asked, sources: Sources, proposed: Int32s, own: Float32s, merging: Merging, space: Space
+    history: History,
+    asked: Asked,
+    sources: Sources,
+    vectors: Vectors,
+    proposed: Int32s,
+    own: Float32s,
+    merging: Merging,
+    space: Space,
 ) -> Found:
     """The candidates of each query, ordered by query, then item.
 
@@ -86,6 +98,7 @@ def retrieved(
         history: of the queries.
         asked: the queries.
         sources: some of the sources.
+        vectors: of the queries; those of the spectral source, if it is among the sources, are made.
         proposed: int32[q, K], what the other sources propose, best first, -1 after the last; the rest is filled.
         own: float32[q, K], the scores of these.
         merging: how they become candidates.
@@ -97,6 +110,8 @@ def retrieved(
     score, rank = np.empty((most, columns), np.float32), np.empty((most, columns), np.float32)
     scale, used, stop = np.empty((rows, columns), np.float32), 0, 0
     weight = weights_of(history, asked.now, sources)
+    vectors = (vectors[0], _spectral(history, asked.now, sources.spectral, vectors[1]), vectors[2], vectors[3])
+    _search(sources, vectors, asked, merging, space.slots, proposed, own)
     work = working(sources, width, columns, len(history.item))
     for row in range(rows):
         look_back(history, slice(history.indptr[row], history.indptr[row + 1]), weight, sources, space, work)
@@ -111,7 +126,7 @@ def retrieved(
             part = _part(merging, source)
             _fill_ranks(work.rank[source, :count], proposed[row, part], space.slots)
             scale[row, source] = scale_of(proposed[row, part], own[row, part], merging.depth, merging.share)
-        _score(row, work.chosen[:count], sources, space, work)
+        _score(row, work.chosen[:count], sources, vectors, space, work)
         mode = LIVE if asked.user[row] < 0 else int(asked.discovery[row])
         _blend(work.score, scale[row], merging.weights[mode], work.blend[:count])
         _keep(work.blend[:count], work.rank, merging, work.kept[:count])
@@ -144,14 +159,15 @@ def _propose(
 
 
 @kernel
-def _score(row: int, chosen: Int32s, sources: Sources, space: Space, work: Work) -> None:
+def _score(row: int, chosen: Int32s, sources: Sources, vectors: Vectors, space: Space, work: Work) -> None:
     """What each source says of one query's candidates, int32[n]; their slots, which hold their places, become 0."""
     query, popular = work.query[: len(chosen)], sources.popular
     query[:] = row
     work.score[:, : len(chosen)] = 0
     for number in range(len(sources.said)):
         if sources.said[number].column != NONE:
-            _fill_products(sources.said[number], query, chosen, work.score[sources.said[number].column])
+            said = sources.said[number]
+            _fill_products(said, vectors[said.vectors], query, chosen, work.score[said.column])
     for number in range(len(sources.similar)):
         if sources.similar[number].column != NONE:
             score, met = work.score[sources.similar[number].column], space.met[number, : work.met[number]]
@@ -165,6 +181,38 @@ def _score(row: int, chosen: Int32s, sources: Sources, space: Space, work: Work)
             work.score[popular.column, place] = popular.popularity[chosen[place]]
     for item in chosen:
         space.slots[item] = 0
+
+
+@kernel
+def _spectral(history: History, now: Int64s, source: Spectral, otherwise: Float32s) -> Float32s:
+    """The vectors of the spectral source, if it is there."""
+    if source.column == NONE:
+        return otherwise
+    events = (history.indptr, history.item, history.event_type, history.time, now)
+    return weighted_rows(*events, source.weights, source.half_life_days, source.share, source.factors)
+
+
+@kernel
+def _search(
+    sources: Sources,
+    vectors: Vectors,
+    asked: Asked,
+    merging: Merging,
+    slots: Int32s,
+    proposed: Int32s,
+    own: Float32s,
+) -> None:
+    """Fill what the sources of largest inner products propose for all queries, and the scores of it."""
+    for number in range(len(sources.searched)):
+        source = sources.searched[number]
+        if source.column != NONE:
+            blocks = (source.codes, source.items, source.unit, source.length, source.factors)
+            start, stop = merging.starts[source.column], merging.starts[source.column + 1]
+            may = (asked.excluded, asked.allowed, slots)
+            item, score, _ = best(*blocks, vectors[source.vectors], stop - start, *may)
+            for row in range(len(item)):
+                for place in range(start, stop):
+                    proposed[row, place], own[row, place] = item[row, place - start], score[row, place - start]
 
 
 @kernel
@@ -210,15 +258,15 @@ def _fill_ranks(ranks: Float32s, proposed: Int32s, slots: Int32s) -> None:
 
 
 @kernel
-def _fill_products(said: Product, query: Int32s, item: Int32s, score: Float32s) -> None:
+def _fill_products(said: Product, vectors: Float32s, query: Int32s, item: Int32s, score: Float32s) -> None:
     """The inner products of one query's candidates; 0 is there for items that are not known."""
     if len(said.known) == 0:
-        products(query, item, said.vectors, said.factors, score)
+        products(query, item, vectors, said.factors, score)
         return
     for place in range(len(item)):
         if said.known[item[place]]:
             one = slice(place, place + 1)
-            products(query[one], item[one], said.vectors, said.factors, score[one])
+            products(query[one], item[one], vectors, said.factors, score[one])
 
 
 @kernel

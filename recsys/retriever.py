@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
 
 from recsys import retrieve_kernels
-from recsys.candidates import LEAST_SCALE, SCALE_RANK, Candidates, with_vectors
+from recsys.candidates import LEAST_SCALE, SCALE_RANK, Candidates
+from recsys.content_source import COLD_CANDIDATES, ContentSource, DescribedSource
 from recsys.fetching import EVERY_ITEM, MOST_SIMILAR, space
-from recsys.history_source_kernels import NONE, History, Popular, Product, Similar, Sources, Visited
+from recsys.history_source_kernels import NONE, History, Popular, Product, Searched, Similar, Sources, Spectral, Visited
+from recsys.item_blocks import ItemBlocks
+from recsys.item_index import are_few
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
 from recsys.retrieve_kernels import Asked, Found, Merging
 from recsys.sources import (
+    AlsSource,
     CandidateSource,
     PopularitySource,
     Products,
@@ -24,53 +29,46 @@ from recsys.sources import (
     SimilaritySource,
     source_names,
 )
+from recsys.spectral_source import SpectralSource
 from recsys.types import Bools, Float32s, Int64s
 
-MOST_VISITED, MOST_PRODUCTS = 2, 4
-_NO_WEIGHTS, _NO_EVENTS = np.zeros(1), np.zeros(1, dtype=bool)
+MOST_VISITED, MOST_SEARCHED = 2, 3
+OF_ALS, OF_SPECTRAL, BROUGHT, MOST_VECTORS = 0, 1, 2, 4
+"""The numbers of vectors: of ALS, of the spectral source, and the first of those that other sources bring along."""
+MOST_PRODUCTS = 6
+_NO_WEIGHTS, _NO_EVENTS, _NO_VECTORS = np.zeros(1), np.zeros(1, dtype=bool), np.zeros((0, 0), dtype=np.float32)
 _NO_ITEMS, _NO_SCORES = frozen(np.zeros(0, dtype=np.int32)), frozen(np.zeros(0, dtype=np.float32))
-_NO_STARTS, _NO_FACTORS = frozen(np.zeros(0, dtype=np.int64)), frozen(np.zeros((0, 0), dtype=np.float32))
+_NO_STARTS, _NO_FACTORS = frozen(np.zeros(0, dtype=np.int64)), frozen(_NO_VECTORS)
+_NO_BLOCKS = ItemBlocks.of(np.zeros((1, 1), dtype=np.float32))
 _NOT_SIMILAR = Similar(NONE, _NO_WEIGHTS, 0.0, _NO_STARTS, _NO_ITEMS, _NO_SCORES)
 _NOT_VISITED = Visited(NONE, _NO_EVENTS, 0.0)
 _NOT_POPULAR = Popular(NONE, _NO_ITEMS, _NO_SCORES)
-_NO_PRODUCT = Product(NONE, np.zeros((0, 0), dtype=np.float32), _NO_FACTORS, EVERY_ITEM)
+_NOT_SPECTRAL = Spectral(NONE, _NO_WEIGHTS, 0.0, _NO_SCORES, _NO_FACTORS)
+_NO_PRODUCT = Product(NONE, OF_ALS, _NO_FACTORS, EVERY_ITEM)
 
 
 class Retriever:
     """Finds candidates by some sources, most of them in one compiled call.
 
-    Sources of similar items, of the user's own and of popular ones are only arrays to that call. The others propose by
-    themselves before it; what they say of candidates that others propose is computed in it where it is an inner
-    product, else behind.
+    Most sources are only arrays to that call. The others propose by themselves before it: where few items are allowed,
+    or no blocks are searched, also those of largest inner products. What they say of candidates that others propose is
+    computed in the call where it is an inner product, else behind.
 
     Attributes:
         sources: in the order of the candidates' columns.
     """
 
-    __slots__ = ("_others", "_popular", "_popularity", "_similar", "_visited", "sources")
+    __slots__ = ("_als", "_few", "_others", "_popularity", "_searching", "_whole", "sources")
 
     def __init__(self, sources: tuple[CandidateSource, ...]) -> None:
-        similar: list[Similar] = []
-        visited: list[Visited] = []
-        popular = _NOT_POPULAR
         self.sources = sources
-        self._popularity: PopularitySource | None = None
-        others: list[tuple[int, CandidateSource]] = []
+        self._popularity = next((one for one in sources if isinstance(one, PopularitySource)), None)
+        self._als = next((als for source in sources if (als := _als_of(source)) is not None), None)
+        found = _Found(self._als)
         for column, source in enumerate(sources):
-            match source:
-                case SimilaritySource() if len(similar) < MOST_SIMILAR:
-                    similar.append(Similar(column, np.array(source.weights), source.half_life_days, *source.lists))
-                case RepeatsSource() if len(visited) < MOST_VISITED:
-                    visited.append(Visited(column, np.array(source.types), source.half_life_days))
-                case PopularitySource() if self._popularity is None:
-                    self._popularity = source
-                    popular = Popular(column, frozen(source.order.astype(np.int32)), frozen(source.popularity))
-                case _:
-                    others.append((column, source))
-        self._similar = (*similar, *[_NOT_SIMILAR] * (MOST_SIMILAR - len(similar)))
-        self._visited = (*visited, *[_NOT_VISITED] * (MOST_VISITED - len(visited)))
-        self._popular = popular
-        self._others = tuple(others)
+            found.add(column, source)
+        self._whole, self._few = found.arrays(searched=True), found.arrays(searched=False)
+        self._others, self._searching = tuple(found.others), tuple(found.searching)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,31 +98,24 @@ class Retriever:
         self, batch: QueryBatch, k: int, weights: Float32s, limit: int, reserved: Bools
     ) -> tuple[Found, list[tuple[int, Say]]]:
         """What is found, and who has more to say of it."""
-        batch = with_vectors(self.sources, batch)
-        proposals = [(column, source.propose(batch, k)) for column, source in self._others]
+        if self._als is not None:
+            batch = replace(batch, vectors=self._als.vectors(batch))
+        few = are_few(batch.allowed_items)
+        others = (*self._others, *self._searching) if few else self._others
+        arrays, proposals = self._few if few else self._whole, [(at, one.propose(batch, k)) for at, one in others]
         starts = self._starts(k, proposals)
         proposed = np.empty((len(batch), starts[-1]), dtype=np.int32)
         own = np.empty((len(batch), starts[-1]), dtype=np.float32)
-        products: list[Product] = []
-        further: list[tuple[int, Say]] = []
         for column, proposal in proposals:
             part = slice(starts[column], starts[column + 1])
             proposed[:, part], own[:, part] = proposal.item_num, proposal.score
-            say = proposal.say
-            if isinstance(say, Products) and len(products) < MOST_PRODUCTS:
-                products.append(Product(column, say.vectors, frozen(say.factors), say.known))
-            elif say is not None:
-                further.append((column, say))
+        said, vectors, further = _brought(arrays.said, proposals)
         history, allowed = batch.history, EVERY_ITEM if batch.allowed_items is None else batch.allowed_items
         found = retrieve_kernels.retrieved(
             History(history.indptr, history.item_num, history.event_type, history.time, history.session_num),
             Asked(batch.user_num, batch.now, batch.discovery, batch.excluded, allowed),
-            Sources(
-                self._similar,
-                self._visited,
-                self._most_popular(batch, k),
-                (*products, *[_NO_PRODUCT] * (MOST_PRODUCTS - len(products))),
-            ),
+            arrays._replace(popular=self._most_popular(arrays.popular, batch, k), said=said),
+            (_NO_VECTORS if batch.vectors is None else batch.vectors, _NO_VECTORS, vectors[0], vectors[1]),
             proposed,
             own,
             Merging(starts, SCALE_RANK, LEAST_SCALE, weights, limit, reserved),
@@ -133,19 +124,131 @@ class Retriever:
         return found, further
 
     def _starts(self, k: int, proposals: list[tuple[int, Proposal]]) -> Int64s:
-        widths = [k] * len(self.sources)
+        widths = [_width(source, k) for source in self.sources]
         for column, proposal in proposals:
             widths[column] = proposal.item_num.shape[1]
         return _summed(tuple(widths))
 
-    def _most_popular(self, batch: QueryBatch, k: int) -> Popular:
+    def _most_popular(self, popular: Popular, batch: QueryBatch, k: int) -> Popular:
         """The source of popular items with as many as the queries may need."""
         if self._popularity is None:
-            return self._popular
+            return popular
         count = k + batch.most_excluded()
         if batch.allowed_items is None:
-            return self._popular._replace(order=self._popular.order[:count])
-        return self._popular._replace(order=frozen(self._popularity.most_popular(count, batch.allowed_items)))
+            return popular._replace(order=popular.order[:count])
+        return popular._replace(order=frozen(self._popularity.most_popular(count, batch.allowed_items)))
+
+
+@dataclass(slots=True)
+class _Found:
+    """The sources that are only arrays, as they are found, and the others with their columns.
+
+    Those whose vectors another ALS makes are others.
+    """
+
+    als: AlsSource | None
+    similar: list[Similar] = field(default_factory=list)
+    visited: list[Visited] = field(default_factory=list)
+    searched: list[Searched] = field(default_factory=list)
+    said: list[Product] = field(default_factory=list)
+    described: list[Product] = field(default_factory=list)
+    popular: Popular = _NOT_POPULAR
+    spectral: Spectral = _NOT_SPECTRAL
+    searching: list[tuple[int, CandidateSource]] = field(default_factory=list)
+    others: list[tuple[int, CandidateSource]] = field(default_factory=list)
+
+    def add(self, column: int, source: CandidateSource) -> None:
+        """One source more."""
+        match source:
+            case SimilaritySource() if len(self.similar) < MOST_SIMILAR:
+                self.similar.append(Similar(column, np.array(source.weights), source.half_life_days, *source.lists))
+            case RepeatsSource() if len(self.visited) < MOST_VISITED:
+                self.visited.append(Visited(column, np.array(source.types), source.half_life_days))
+            case PopularitySource() if self.popular is _NOT_POPULAR:
+                self.popular = Popular(column, frozen(source.order.astype(np.int32)), frozen(source.popularity))
+            case _ if (als := _als_of(source)) is not None and als is not self.als:
+                self.others.append((column, source))
+            case DescribedSource() if not self.described:
+                self.described.append(Product(column, OF_ALS, frozen(source.factors), EVERY_ITEM))
+            case _ if (blocks := _blocks(source)) and len(self.searched) < MOST_SEARCHED:
+                self._search(column, source, blocks)
+            case _:
+                self.others.append((column, source))
+
+    def _search(self, column: int, source: CandidateSource, blocks: ItemBlocks) -> None:
+        match source:
+            case AlsSource(item_factors):
+                vectors, factors, known = OF_ALS, item_factors, EVERY_ITEM
+            case ContentSource(als):
+                vectors, factors, known = OF_ALS, als.item_factors, source.is_cold
+            case SpectralSource(factors, inverse_degree, weights, half_life_days):
+                vectors, known = OF_SPECTRAL, EVERY_ITEM
+                share = frozen(inverse_degree)
+                self.spectral = Spectral(column, np.array(weights), half_life_days, share, frozen(factors))
+        own = (blocks.codes, blocks.items, blocks.unit, blocks.length)
+        self.searched.append(Searched(column, vectors, frozen(factors), *own))
+        self.said.append(Product(column, vectors, frozen(factors), known))
+        self.searching.append((column, source))
+
+    def arrays(self, *, searched: bool) -> Sources:
+        """The arrays, with or without the sources that are searched."""
+        blocks = (_NO_BLOCKS.codes, _NO_BLOCKS.items, _NO_BLOCKS.unit, _NO_BLOCKS.length)
+        none = Searched(NONE, OF_ALS, _NO_FACTORS, *blocks)
+        return Sources(
+            (*self.similar, *[_NOT_SIMILAR] * (MOST_SIMILAR - len(self.similar))),
+            (*self.visited, *[_NOT_VISITED] * (MOST_VISITED - len(self.visited))),
+            self.popular,
+            self.spectral if searched else _NOT_SPECTRAL,
+            ((*self.searched, *[none] * (MOST_SEARCHED - len(self.searched))) if searched else (none,) * MOST_SEARCHED),
+            (*self.described, *self.said) if searched else (*self.described,),
+        )
+
+
+def _als_of(source: CandidateSource) -> AlsSource | None:
+    """What makes the users' vectors for a source."""
+    match source:
+        case AlsSource():
+            return source
+        case DescribedSource() | ContentSource():
+            return source.als
+    return None
+
+
+def _blocks(source: CandidateSource) -> ItemBlocks | None:
+    """What is searched for a source; None where nothing is, or it proposes otherwise."""
+    match source:
+        case AlsSource() | SpectralSource():
+            return source.index.blocks
+        case ContentSource() if len(source.item_num):
+            return source.blocks
+    return None
+
+
+def _width(source: CandidateSource, k: int) -> int:
+    """Items that a source that is only arrays proposes for a query, at most."""
+    match source:
+        case DescribedSource():
+            return 0
+        case ContentSource():
+            return min(k, COLD_CANDIDATES)
+    return k
+
+
+def _brought(
+    said: tuple[Product, ...], proposals: list[tuple[int, Proposal]]
+) -> tuple[tuple[Product, ...], list[Float32s], list[tuple[int, Say]]]:
+    """The products with those that others say, whose vectors are brought along, and what else is to be asked."""
+    vectors: list[Float32s] = []
+    further: list[tuple[int, Say]] = []
+    for column, proposal in proposals:
+        say = proposal.say
+        if isinstance(say, Products) and BROUGHT + len(vectors) < MOST_VECTORS:
+            said = (*said, Product(column, BROUGHT + len(vectors), frozen(say.factors), say.known))
+            vectors.append(say.vectors)
+        elif say is not None:
+            further.append((column, say))
+    vectors += [_NO_VECTORS] * (MOST_VECTORS - BROUGHT - len(vectors))
+    return (*said, *[_NO_PRODUCT] * (MOST_PRODUCTS - len(said))), vectors, further
 
 
 @lru_cache(maxsize=64)

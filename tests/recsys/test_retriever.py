@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 import builders
 import worlds
 from recsys.candidates import Candidates, merge, with_vectors
+from recsys.content import ContentModel
+from recsys.content_source import ContentSource, DescribedSource
 from recsys.fetching import space
 from recsys.interactions import Histories
-from recsys.item_index import ItemIndex
+from recsys.item_blocks import ItemBlocks
+from recsys.item_index import IndexChoice, ItemIndex
 from recsys.queries import QueryBatch
 from recsys.retriever import MOST_SIMILAR, Retriever
 from recsys.snapshot import Snapshot
@@ -42,7 +45,8 @@ def further(known: Snapshot, random: np.random.Generator) -> list[CandidateSourc
     factors = random.standard_normal((n, 5)).astype(np.float32)
     weights = np.ones(10)
     similar = SimilaritySource(opposed, weights, 1e9, "opposed")
-    spectral = SpectralSource(factors, np.ones(n, np.float32), weights, 30.0, ItemIndex.exact(factors))
+    index = random.choice([ItemIndex.exact, searched])(factors)
+    spectral = SpectralSource(factors, np.ones(n, np.float32), weights, 30.0, index)
     flat = PopularitySource.of(np.ones(n, dtype=np.float32))
     return [
         similar,
@@ -52,6 +56,11 @@ def further(known: Snapshot, random: np.random.Generator) -> list[CandidateSourc
         Outsider(similar),
         flat,
     ]
+
+
+def searched(factors: np.ndarray) -> ItemIndex:
+    """An index that searches blocks, however few they are."""
+    return ItemIndex(IndexChoice("Flat", 0, 1.0, 1), factors, ItemBlocks.of(factors))
 
 
 def histories(items: list[int]) -> Histories:
@@ -71,13 +80,20 @@ def one_by_one(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int) 
 def asked(draw: st.DrawFn) -> tuple[tuple[CandidateSource, ...], QueryBatch, int, np.random.Generator]:
     shop = worlds.world(seed=draw(st.integers(0, 1000)), n_users=9, n_items=draw(st.integers(8, 40)), n_events=150)
     known, random = worlds.snapshot(shop, factors=3), np.random.default_rng(draw(st.integers(0, 1000)))
-    sources = [*known.sources, *further(known, random)]
+    als = known.sources[0]
+    if draw(st.booleans()):
+        als = replace(als, index=searched(als.item_factors))
+    cold = np.sort(random.choice(known.n_items, 4, replace=False)).astype(np.int32)
+    unmapped = ContentModel(None, np.zeros((1, 3), np.float32), 0.0)
+    by_als = [als, DescribedSource(als, random.standard_normal((known.n_items, 3)).astype(np.float32))]
+    by_als += [ContentSource(als, cold[: random.integers(0, 5)], unmapped)]
+    sources = [*by_als, *known.sources[1:], *further(known, random)]
     sources = tuple(sources[at] for at in draw(st.permutations(range(len(sources))))[: draw(st.integers(1, 9))])
     users = np.array(draw(st.lists(st.integers(-1, 8), min_size=1, max_size=20)), dtype=np.int32)
     policies = draw(st.lists(st.sampled_from(ExcludePolicy), min_size=len(users), max_size=len(users)))
     histories = known.histories.rows(np.where(users < 0, random.integers(0, 9), users))
     batch = builders.batch(histories, shop.until, known.n_items, users, policies)
-    if draw(st.booleans()):
+    if draw(st.booleans()):  # of so few items that all are looked at
         batch = replace(batch, allowed_items=random.random(known.n_items) < 0.6)
     return sources, batch, draw(st.sampled_from([1, 3, 10, 60])), random
 
