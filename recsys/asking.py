@@ -35,21 +35,19 @@ def batch_of(
         window: first and last time that a query can count as asked at, unix seconds.
         allowed_items: bool[n_items], what may be in the slates of all of them; None: every item.
     """
-    seeds = [known_items(items, query.seed_item_ids) for query in queries]
     user_num = np.array([users.num(query.user_id) for query in queries], dtype=np.int32)
     first, last = window
     now = np.array([min(max(query.now, first), last) for query in queries], dtype=np.int64)
-    stored = histories.rows(user_num)
-    history = with_live(stored, [query.live_events for query in queries], items)
-    if history is not stored:
-        history = _at(history, np.array([query.now for query in queries]), now, first)
-    if any(len(part) for part in seeds):
-        history = history.preceded_by(seeds, now, EventType.VIEW_ITEM)
+    history = stored = histories.rows(user_num)
     policies = [query.parameters.exclude_policy for query in queries]
-    further = [
-        np.concatenate([known_items(items, query.exclude_item_ids), seed]) if query.exclude_item_ids else seed
-        for query, seed in zip(queries, seeds, strict=True)
-    ]
+    further: list[Int32s] = []
+    if any(query.live_events or query.seed_item_ids or query.exclude_item_ids for query in queries):
+        seeds = [known_items(items, query.seed_item_ids) for query in queries]
+        history = _told(stored, queries, seeds, items, now, first)
+        further = [
+            np.concatenate([known_items(items, query.exclude_item_ids), seed])
+            for query, seed in zip(queries, seeds, strict=True)
+        ]
     return QueryBatch(
         user_num=user_num if history is stored else _stale(user_num, history, stored),
         now=now,
@@ -59,6 +57,16 @@ def batch_of(
         excluded=exclusions(history, policies, len(items), further),
         allowed_items=allowed_items,
     )
+
+
+def _told(
+    stored: Histories, queries: Sequence[Query], seeds: list[Int32s], items: Vocabulary, now: Int64s, until: int
+) -> Histories:
+    """The histories with the live events and then the seed items of their queries put first."""
+    history = with_live(stored, [query.live_events for query in queries], items)
+    if history is not stored:
+        history = _at(history, np.array([query.now for query in queries]), now, until)
+    return history.preceded_by(seeds, now, EventType.VIEW_ITEM) if any(map(len, seeds)) else history
 
 
 def _stale(user_num: Int32s, history: Histories, stored: Histories) -> Int32s:

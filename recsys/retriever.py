@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -58,7 +59,7 @@ class Retriever:
         sources: in the order of the candidates' columns.
     """
 
-    __slots__ = ("_als", "_few", "_others", "_popularity", "_searching", "_whole", "sources")
+    __slots__ = ("_als", "_few", "_others", "_popularity", "_searching", "_whole", "_widths", "sources")
 
     def __init__(self, sources: tuple[CandidateSource, ...]) -> None:
         self.sources = sources
@@ -67,6 +68,7 @@ class Retriever:
         found = _Found(self._als)
         for column, source in enumerate(sources):
             found.add(column, source)
+        self._widths = tuple(map(_most, sources))
         self._whole, self._few = found.arrays(searched=True), found.arrays(searched=False)
         self._others, self._searching = tuple(found.others), tuple(found.searching)
 
@@ -98,36 +100,31 @@ class Retriever:
         self, batch: QueryBatch, k: int, weights: Float32s, limit: int, reserved: Bools
     ) -> tuple[Found, list[tuple[int, Say]]]:
         """What is found, and who has more to say of it."""
-        if self._als is not None:
-            batch = replace(batch, vectors=self._als.vectors(batch))
         few = are_few(batch.allowed_items)
-        others = (*self._others, *self._searching) if few else self._others
-        arrays, proposals = self._few if few else self._whole, [(at, one.propose(batch, k)) for at, one in others]
-        starts = self._starts(k, proposals)
+        arrays, others = (self._few, (*self._others, *self._searching)) if few else (self._whole, self._others)
+        vectors = _NO_VECTORS if self._als is None else self._als.vectors(batch)
+        if others and self._als is not None:
+            batch = replace(batch, vectors=vectors)
+        proposals = [(column, source.propose(batch, k)) for column, source in others]
+        starts = _starts(self._widths, k, tuple((at, each.item_num.shape[1]) for at, each in proposals))
         proposed = np.empty((len(batch), starts[-1]), dtype=np.int32)
         own = np.empty((len(batch), starts[-1]), dtype=np.float32)
         for column, proposal in proposals:
             part = slice(starts[column], starts[column + 1])
             proposed[:, part], own[:, part] = proposal.item_num, proposal.score
-        said, vectors, further = _brought(arrays.said, proposals)
+        said, brought, further = _brought(arrays.said, proposals)
         history, allowed = batch.history, EVERY_ITEM if batch.allowed_items is None else batch.allowed_items
         found = retrieve_kernels.retrieved(
             History(history.indptr, history.item_num, history.event_type, history.time, history.session_num),
             Asked(batch.user_num, batch.now, batch.discovery, batch.excluded, allowed),
             arrays._replace(popular=self._most_popular(arrays.popular, batch, k), said=said),
-            (_NO_VECTORS if batch.vectors is None else batch.vectors, _NO_VECTORS, vectors[0], vectors[1]),
+            (vectors, _NO_VECTORS, brought[0], brought[1]),
             proposed,
             own,
             Merging(starts, SCALE_RANK, LEAST_SCALE, weights, limit, reserved),
             space(batch.n_items),
         )
         return found, further
-
-    def _starts(self, k: int, proposals: list[tuple[int, Proposal]]) -> Int64s:
-        widths = [_width(source, k) for source in self.sources]
-        for column, proposal in proposals:
-            widths[column] = proposal.item_num.shape[1]
-        return _summed(tuple(widths))
 
     def _most_popular(self, popular: Popular, batch: QueryBatch, k: int) -> Popular:
         """The source of popular items with as many as the queries may need."""
@@ -224,14 +221,14 @@ def _blocks(source: CandidateSource) -> ItemBlocks | None:
     return None
 
 
-def _width(source: CandidateSource, k: int) -> int:
-    """Items that a source that is only arrays proposes for a query, at most."""
+def _most(source: CandidateSource) -> int:
+    """Items that a source proposes for a query at most, however many are asked for."""
     match source:
         case DescribedSource():
             return 0
         case ContentSource():
-            return min(k, COLD_CANDIDATES)
-    return k
+            return COLD_CANDIDATES
+    return sys.maxsize
 
 
 def _brought(
@@ -252,8 +249,16 @@ def _brought(
 
 
 @lru_cache(maxsize=64)
-def _summed(widths: tuple[int, ...]) -> Int64s:
-    return np.array([0, *accumulate(widths)], dtype=np.int64)
+def _starts(most: tuple[int, ...], k: int, further: tuple[tuple[int, int], ...]) -> Int64s:
+    """int64[S + 1]: where the proposals of each source begin.
+
+    Args:
+        most: items of a query that each source proposes at most, by itself.
+        k: items of a query that each proposes at most.
+        further: columns, and how many of theirs there are.
+    """
+    widths = dict(enumerate(min(k, each) for each in most)) | dict(further)
+    return np.array([0, *accumulate(widths.values())], dtype=np.int64)
 
 
 def retrieve(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int) -> Candidates:
