@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from recsys.catalogue import ItemCatalogue
 from recsys.ranker import Ranker
+from recsys.scorer import Scorer
 from recsys.slate import Shelf, Slots
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, PopularitySource
@@ -32,6 +33,7 @@ class Model:
         popular: the source that fills slates and answers where nothing is known.
         als: the source of user and item factors, where the bundle has it.
         shelf: what rules know of the items.
+        scorer: of the ranker, where there is one.
     """
 
     users: Vocabulary
@@ -45,6 +47,7 @@ class Model:
     popular: PopularitySource = field(init=False, repr=False, compare=False)
     als: AlsSource | None = field(init=False, repr=False, compare=False)
     shelf: Shelf = field(init=False, repr=False, compare=False)
+    scorer: Scorer | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.catalogue is NO_CATALOGUE:
@@ -54,3 +57,5 @@ class Model:
         als = next((each for each in sources if isinstance(each, AlsSource)), None)
         object.__setattr__(self, "als", als)
         object.__setattr__(self, "shelf", Shelf(self.catalogue, self.items, None if als is None else als.item_factors))
+        scorer = self.ranker and self.ranker.scorer(self.snapshot.stats, len(sources))
+        object.__setattr__(self, "scorer", scorer)
