@@ -133,12 +133,13 @@ def of_sources(score: Float32s, scale: Float32s, rank: Float32s, blend: Float32s
     for at in range(n):
         agree[at], first[at], second[at], mode[at] = 0, blend[at], place[at], discovery
     for source in range(sources):
-        said, scaled, ranked = values[3 * source : 3 * source + 3]
+        said, scaled, ranked, own = values[3 * source], values[3 * source + 1], values[3 * source + 2], scale[source]
         for at in range(n):
-            said[at] = score[at, source]
-            scaled[at] = score[at, source] / scale[source]
-            ranked[at] = rank[at, source]
-            agree[at] += np.isfinite(rank[at, source])
+            said[at], ranked[at] = score[at, source], rank[at, source]
+        for at in range(n):  # apart, as these can be made many at once
+            scaled[at] = said[at] / own
+        for at in range(n):
+            agree[at] += np.isfinite(ranked[at])
     return values
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import xgboost
 
 from recsys import forest_kernels
-from recsys.forest_kernels import BLOCK, EACH, NODE, STEP, UNREACHED, Coding, Walking
+from recsys.forest_kernels import BLOCK, EACH, FEW, NODE, STEP, UNREACHED, Coding, Walking, in_lines
 from recsys.types import Array, Float32s, Int64s
 
 Tree = dict[str, Any]
@@ -46,7 +46,7 @@ class Forest:
         bars: float32[STEP * l], of each list the last of each STEP thresholds, then NaN.
         nodes: uint32[k, NODE], tree after tree: of each first those above leaves, then those that join what is below.
         bounds: int64[2 * t + 1], of both kinds of nodes of the trees.
-        leaves: float32[t, 256], their scores.
+        leaves: float32[t, FEW], their scores; float32[t, LEAVES] where a tree has more.
         slots: results of nodes that a tree needs at once.
         base: score of a row before any tree.
     """
@@ -71,18 +71,19 @@ class Forest:
         steps = [_in_steps(thresholds) for thresholds in cuts.lists]
         bars = [np.append(step[STEP - 1 :: STEP], [np.nan] * (STEP - len(step) // STEP)) for step in steps]
         layouts = [_Layout.of(tree, cuts) for tree in trees]
-        leaves = np.zeros((len(trees), LEAVES), dtype=np.float32)
+        most = max((len(layout.leaves) for layout in layouts), default=0)
+        leaves = np.zeros((len(trees), FEW if most <= FEW else LEAVES), dtype=np.float32)
         for row, tree, layout in zip(leaves, trees, layouts, strict=True):
             row[: len(layout.leaves)] = [tree["split_conditions"][leaf] for leaf in layout.leaves]
         kinds = [kind for layout in layouts for kind in (layout.lowest, layout.joins)]
         return cls(
             np.array([*cuts.columns], dtype=COLUMN),
             np.cumsum([0, *map(len, steps)], dtype=np.int64),
-            np.concatenate([np.zeros(0), *steps]).astype(np.float32),
-            np.concatenate([np.zeros(0), *bars]).astype(np.float32),
+            _aligned(np.concatenate([np.zeros(0), *steps]).astype(np.float32)),
+            _aligned(np.concatenate([np.zeros(0), *bars]).astype(np.float32)),
             np.array([node for kind in kinds for node in kind], dtype=np.uint32).reshape(-1, NODE),
             np.cumsum([0, *map(len, kinds)], dtype=np.int64),
-            leaves,
+            _aligned(leaves),
             max((len(layout.lowest) for layout in layouts), default=1),
             float(base),
         )
@@ -194,6 +195,13 @@ class _Layout:
 
     def _test(self, node: int) -> tuple[int, int]:
         return self.cuts.test(self.tree, node) if _is_inner(self.tree, node) else ALWAYS_LEFT
+
+
+def _aligned(values: Float32s) -> Float32s:
+    """The same where no vector of them lies in two lines of the cache, which would take twice as long to read."""
+    memory: Float32s = in_lines(values.nbytes).view(np.float32).reshape(values.shape)
+    memory[...] = values
+    return memory
 
 
 def _in_steps(thresholds: Float32s) -> Float32s:

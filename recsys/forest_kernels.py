@@ -29,6 +29,8 @@ A row goes left if its code is not above the bar. Bars, and ends that are number
 bytes, as a processor fills a vector with four bytes from memory for nothing, and with one byte by work.
 """
 EACH = 0x01010101
+FEW = 64
+"""Leaves whose scores fit into four vectors."""
 
 
 def _count(context: Any, thresholds: Any, first: Any, value: Any) -> Any:  # noqa: ARG001 - as numba calls it
@@ -97,6 +99,54 @@ def _choice(joins: bool) -> Any:
 
 _choose_leaf, _choose_result = _choice(joins=False), _choice(joins=True)
 
+
+def _look_up(context: Any, sums: Any, results: Any, leaves: Any, tree: Any, rows: Any) -> Any:  # noqa: ARG001 - as above
+    """Add to each sum (float32[BLOCK]) the score of its leaf of a tree with few leaves (float32[t, FEW]).
+
+    A processor of AVX-512 keeps the scores of all leaves in four vectors and picks 16 of them at once; others read each
+    from memory.
+    """
+
+    def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, word, number, real = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
+        totals, made, table = (
+            context.make_array(kind)(context, builder, array).data
+            for kind, array in zip(signature.args[:3], arguments[:3], strict=True)
+        )
+        floats, places, size = ir.VectorType(real, STEP), ir.VectorType(word, STEP), number(FEW)
+        table = builder.gep(table, [builder.mul(arguments[3], size)])
+        can_pick = "+avx512f" in context.codegen().magic_tuple()[2]
+
+        def vector(array: Any, place: Any, kind: Any) -> Any:
+            return builder.bitcast(builder.gep(array, [place]), kind.as_pointer())
+
+        def picked(leaf: Any) -> Any:
+            form = ir.FunctionType(floats, [floats, places, floats])
+            pick = builder.module.declare_intrinsic("llvm.x86.avx512.vpermi2var.ps.512", [], form)
+            a, b, c, d = (builder.load(vector(table, number(STEP * part), floats), align=4) for part in range(4))
+            place, half = builder.zext(leaf, places), ir.Constant(places, [FEW // 2] * STEP)
+            low, high = builder.call(pick, [a, place, b]), builder.call(pick, [c, place, d])
+            return builder.select(builder.icmp_unsigned("<", place, half), low, high)
+
+        def read(leaf: Any) -> Any:
+            scores = ir.Constant(floats, ir.Undefined)
+            for at in range(STEP):
+                place = builder.zext(builder.extract_element(leaf, word(at)), number)
+                scores = builder.insert_element(scores, builder.load(builder.gep(table, [place])), word(at))
+            return scores
+
+        with cgutils.for_range_slice(builder, number(0), arguments[4], number(STEP)) as (row, _):
+            leaf = builder.load(vector(made, row, ir.VectorType(byte, STEP)), align=1)
+            scores = picked(leaf) if can_pick else read(leaf)
+            total = vector(totals, row, floats)
+            builder.store(builder.fadd(builder.load(total, align=4), scores), total, align=4)
+        return context.get_dummy_value()
+
+    return types.none(sums, results, leaves, types.uint64, types.uint64), lines
+
+
+_add_leaves: Any = intrinsic(_look_up)
+
 Coding = tuple[Array, Int64s, Float32s, Float32s]
 """What codes are made by: columns, starts, thresholds and bars of :class:`recsys.forest.Forest`."""
 Walking = tuple[Array, Int64s, Float32s, int, float]
@@ -117,17 +167,17 @@ def score(features: Float32s, coding: Coding, walking: Walking) -> Float32s:
     codes, results = block_of(coding[0]), results_of(walking)
     for start in range(0, n, BLOCK):
         rows = min(BLOCK, n - start)
-        own = values[start * width : (start + rows) * width]
-        codes[0] = _read(own) > 0  # to be written over
-        fill_codes(codes, own, (0, 1, width, rows), coding)
+        first, shape = start * width, (0, 1, width, rows)
+        codes[0] = _read(values[first : first + rows * width]) > 0  # to be written over
+        fill_codes(codes, values, first, shape, (0, len(coding[0])), coding)
         fill_scores(scores[start : start + rows], results, codes, walking)
     return scores
 
 
 @kernel
 def block_of(columns: Array) -> Array:
-    """uint8[c * BLOCK]: a place for the codes of a block; some, even where there are no columns."""
-    return in_lines(max(len(columns), 1) * BLOCK)
+    """uint8[(c + 8) * BLOCK]: a place for the codes of a block; the last columns are for who writes eight at once."""
+    return in_lines((len(columns) + 8) * BLOCK)
 
 
 @kernel
@@ -154,62 +204,43 @@ def _read(values: Float32s) -> np.float32:
 
 
 @kernel
-def fill_codes(codes: Array, values: Float32s, shape: tuple[int, int, int, int], coding: Coding) -> None:
-    """The codes of some columns for up to BLOCK rows.
+def fill_codes(
+    codes: Array, values: Float32s, start: int, shape: tuple[int, int, int, int], own: tuple[int, int], coding: Coding
+) -> None:
+    """The codes of some columns for up to BLOCK rows: of how many thresholds each value reaches.
+
+    One is counted that all values but missing ones reach. There is no slice of an array and no call of a kernel for a
+    column, as each takes as long as coding some rows.
 
     Args:
         codes: uint8[c * BLOCK or more], column by column.
         values: float32[...].
+        start: of the values.
         shape: of the values: the feature that comes first, how many places on the next feature stands, how many the
             next row, and the number of rows.
-        coding: of the columns.
+        own: the first of the columns, and the one behind the last.
+        coding: of all columns.
     """
     columns, starts, thresholds, bars = coding
-    feature, width, step, rows = shape
-    for number in range(len(columns)):
-        column, first = columns[number], number * BLOCK
-        if number > 0 and columns[number - 1].cuts == column.cuts:
-            _turn_missing(codes, first - BLOCK, first, column.missing)
-            continue
-        cuts = column.cuts
-        own = values[(column.feature - feature) * width :]
-        _count_reached(codes, first, own, step, rows, thresholds[starts[cuts] : starts[cuts + 1]], bars[STEP * cuts :])
-        if column.missing:
-            _turn_missing(codes, first, first, column.missing)
-
-
-@kernel
-def _count_reached(
-    codes: Array, start: int, values: Float32s, step: int, rows: int, thresholds: Float32s, bars: Float32s
-) -> None:
-    """The codes of one column: of how many thresholds a value reaches, counting one that all but a missing one reach.
-
-    Args:
-        codes: uint8[...].
-        start: of the column's codes.
-        values: float32, of which each ``step``-th is of the feature.
-        step: of the values.
-        rows: how many values.
-        thresholds: float32, rising: -inf, those of the column, and NaN, which nothing reaches, to a multiple of STEP.
-        bars: float32[STEP or more], the last of each STEP thresholds, and NaN.
-    """
-    first, each = np.uint64(start), np.uint64(step)
-    if len(thresholds) == STEP:
-        for row in range(np.uint64(rows)):
-            codes[first + row] = _reached(thresholds, np.uint64(0), values[row * each])
-    else:
-        for row in range(np.uint64(rows)):
-            value = values[row * each]
-            passed = np.uint64(STEP) * _reached(bars, np.uint64(0), value)
-            codes[first + row] = passed + _reached(thresholds, passed, value)
-
-
-@kernel
-def _turn_missing(codes: Array, source: int, target: int, missing: int) -> None:
-    """The codes of one column with another code (uint8) for missing values, which have 0 in the source."""
-    first, other, code = np.uint64(source), np.uint64(target), np.uint8(missing)
-    for row in range(np.uint64(BLOCK)):
-        codes[other + row] = codes[first + row] or code
+    feature, width, step, count = shape
+    each, rows = np.uint64(step), np.uint64(count)
+    for number in range(own[0], own[1]):
+        column, code = columns[number], np.uint64(number * BLOCK)
+        cuts, missing, source = column.cuts, column.missing, code
+        first, bar = np.uint64(starts[cuts]), np.uint64(STEP * cuts)
+        value = np.uint64(start + (column.feature - feature) * width)
+        if number > own[0] and columns[number - 1].cuts == cuts:
+            source = code - np.uint64(BLOCK)
+        elif starts[cuts + 1] - starts[cuts] == STEP:
+            for row in range(rows):
+                codes[code + row] = _reached(thresholds, first, values[value + row * each])
+        else:
+            for row in range(rows):
+                passed = np.uint64(STEP) * _reached(bars, bar, values[value + row * each])
+                codes[code + row] = passed + _reached(thresholds, first + passed, values[value + row * each])
+        if missing:
+            for row in range(np.uint64(BLOCK)):
+                codes[code + row] = codes[source + row] or missing
 
 
 @kernel
@@ -221,20 +252,22 @@ def fill_scores(scores: Float32s, results: Array, codes: Array, walking: Walking
 
     Args:
         scores: float32[rows].
-        results: uint8[slots * BLOCK], any.
+        results: uint8[slots * BLOCK], zeros or results of before.
         codes: uint8[c * BLOCK].
         walking: of the forest.
     """
     nodes, bounds, leaves, _, base = walking
-    rows = np.uint64(len(scores))
-    for row in range(rows):
-        scores[row] = base
-    for tree in range(len(leaves)):
+    rows, sums = np.uint64(len(scores)), np.full(BLOCK, base, dtype=np.float32)
+    for tree in range(np.uint64(len(leaves))):
         begin, joins = np.uint64(bounds[2 * tree]), np.uint64(bounds[2 * tree + 1])
         for place in range(begin, joins):
             _choose_leaf(results, codes, nodes, place, rows)
         for place in range(joins, np.uint64(bounds[2 * tree + 2])):
             _choose_result(results, codes, nodes, place, rows)
-        own = leaves[tree]
-        for row in range(rows):
-            scores[row] += own[results[row]]
+        if leaves.shape[1] == FEW:
+            _add_leaves(sums, results, leaves, tree, rows)
+        else:
+            for row in range(rows):
+                sums[row] += leaves[tree, results[row]]
+    for row in range(rows):
+        scores[row] = sums[row]

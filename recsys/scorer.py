@@ -57,6 +57,6 @@ class Scorer:
 
 def _coded(forest: Forest, values: Float32s, feature: int, place: Int64s) -> Array:
     """uint8[n, w]: the codes of rows of features from one on, in whole lines of the cache."""
-    coding = (forest.columns[place[0] : place[1]], *forest.coding[1:])
-    width = -(-max(len(coding[0]), 1) // LINE) * LINE
-    return frozen(scoring_kernels.coded(frozen(values), feature, width, coding))
+    own = (int(place[0]), int(place[1]))
+    width = -(-max(own[1] - own[0], 1) // LINE) * LINE
+    return frozen(scoring_kernels.coded(frozen(values), int(feature), own, width, forest.coding))
