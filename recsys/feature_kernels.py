@@ -1,4 +1,4 @@
-"""The loops of the feature matrix: query by query, so that its part of the matrix stays in the processor's cache."""
+"""The loops of the features: of one query those of its parts, column by column, and the matrix that is made of them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ OF_KIND = 3
 OF_PAIR = OF_KIND * KINDS + 4
 OF_USER = KINDS + 7
 OF_MATCH = 5
+
+
+Events = tuple[Int32s, Int8s, Int64s, Int32s]
+"""Of one user, newest first: item, type, time (unix seconds) and session of each."""
 
 
 @kernel
@@ -71,9 +75,7 @@ def matrix(
     Returns:
         float32[n, f]: of the sources, of the pair of user and item, of the user, of both, of the item.
     """
-    sources = 3 * score.shape[1] + 4
-    users = sources + OF_PAIR
-    items = users + OF_USER + OF_MATCH
+    items = 3 * score.shape[1] + 4 + OF_PAIR + OF_USER + OF_MATCH
     values = np.empty((len(item_num), items + stats.shape[1]), dtype=np.float32)
     end = 0
     for query in range(len(now)):
@@ -83,65 +85,94 @@ def matrix(
             ask_for(stats, begin, begin + stats.shape[1])
             end += 1
         rows, own = slice(start, end), slice(indptr[query], indptr[query + 1])
-        part, item, events = values[rows], item_num[rows], (touched[own], event_type[own], time[own], session_num[own])
-        _fill_sources(part, score[rows], scale[query], rank[rows], blend[rows], discovery[query])
-        _fill_pairs(part[:, sources:users], item, events, now[query], kind_of, counts, untouched, half_life_days)
-        user = _user(events, log_price[own], now[query], kind_of, counts, stats[:, interactions], until)
-        _fill_users(part[:, users:items], item, user, stats, compared)
-        for at in range(len(item)):
-            row, known = part[at, items:], stats[item[at]]
-            for column in range(len(known)):
-                row[column] = known[column]
+        item, events = item_num[rows], (touched[own], event_type[own], time[own], session_num[own])
+        said = of_sources(score[rows], scale[query], rank[rows], blend[rows], discovery[query])
+        user = of_user(events, log_price[own], now[query], kind_of, counts, stats[:, interactions], until)
+        places, pairs = of_pairs(item, events, now[query], kind_of, counts, untouched, half_life_days)
+        _fill(values[rows], said, untouched, user, of_matches(item, user, stats, compared), stats, item)
+        for at in range(len(places)):
+            for column in range(OF_PAIR):
+                values[start + places[at], len(said) + column] = pairs[at, column]
     return values
 
 
 @kernel
-def _fill_sources(
+def _fill(
     values: Float32s,
-    score: Float32s,
-    scale: Float32s,
-    rank: Float32s,
-    blend: Float32s,
-    discovery: bool,
+    said: Float32s,
+    untouched: Float32s,
+    user: Float64s,
+    matched: Float32s,
+    stats: Float32s,
+    item_num: Int32s,
 ) -> None:
-    """What each source says, how many agree, and where stage 1 puts the item: the first 3 S + 4 columns."""
-    sources, place = score.shape[1], order_kernels.places_of(blend)
+    """Rows of the parts of one query's features."""
+    users = len(said) + OF_PAIR
+    matches = users + OF_USER
+    items = matches + OF_MATCH
     for at in range(len(values)):
-        row, agree = values[at], 0
-        for source in range(sources):
-            row[3 * source] = score[at, source]
-            row[3 * source + 1] = score[at, source] / scale[source]
-            row[3 * source + 2] = rank[at, source]
-            agree += np.isfinite(rank[at, source])
-        row[3 * sources] = agree
-        row[3 * sources + 1] = blend[at]
-        row[3 * sources + 2] = place[at]
-        row[3 * sources + 3] = discovery
+        row, known = values[at], stats[item_num[at]]
+        for column in range(len(said)):
+            row[column] = said[column, at]
+        for column in range(OF_PAIR):
+            row[len(said) + column] = untouched[column]
+        for column in range(OF_USER):
+            row[users + column] = user[column]
+        for column in range(OF_MATCH):
+            row[matches + column] = matched[column, at]
+        for column in range(len(known)):
+            row[items + column] = known[column]
 
 
 @kernel
-def _fill_pairs(
-    values: Float32s,
+def of_sources(score: Float32s, scale: Float32s, rank: Float32s, blend: Float32s, discovery: bool) -> Float32s:
+    """float32[3 S + 4, n]: what each source says, how many agree, and where stage 1 puts the item; of one query."""
+    n, sources = score.shape
+    values, place = np.empty((3 * sources + 4, n), dtype=np.float32), order_kernels.places_of(blend)
+    agree, first, second, mode = values[3 * sources :]
+    for at in range(n):
+        agree[at], first[at], second[at], mode[at] = 0, blend[at], place[at], discovery
+    for source in range(sources):
+        said, scaled, ranked, own = values[3 * source], values[3 * source + 1], values[3 * source + 2], scale[source]
+        for at in range(n):
+            said[at], ranked[at] = score[at, source], rank[at, source]
+        for at in range(n):  # apart, as these can be made many at once
+            scaled[at] = said[at] / own
+        for at in range(n):
+            agree[at] += np.isfinite(ranked[at])
+    return values
+
+
+@kernel
+def of_pairs(
     item_num: Int32s,
-    events: tuple[Int32s, Int8s, Int64s, Int32s],
+    events: Events,
     now: int,
     kind_of: Int8s,
     counts: Bools,
     untouched: Float32s,
     half_life_days: float,
-) -> None:
-    """What the user did with each item (int32[n], rising): how often, how lately, and at which interval.
+) -> tuple[Int64s, Float32s]:
+    """What the user did with those items that are in the history: how often, how lately, and at which interval.
 
-    ``events`` are of the user: item, type, time and session.
+    Args:
+        item_num: int32[n], rising.
+        events: of the user: item, type, time and session.
+        now: all else as for :func:`matrix`.
+        kind_of: int8[10].
+        counts: bool[10].
+        untouched: float32[OF_PAIR].
+        half_life_days: of the decayed counts.
+
+    Returns:
+        The places of these items, int64[t], rising, and float32[t, OF_PAIR].
     """
-    for at in range(len(values)):
-        for place in range(OF_PAIR):
-            values[at, place] = untouched[place]
     touched, event_type, time, session_num = events
-    pair, at = np.empty(OF_PAIR), 0
+    most = min(len(item_num), len(touched))
+    places, values = np.empty(most, dtype=np.int64), np.empty((most, OF_PAIR), dtype=np.float32)
+    pair, at, found, start = np.empty(OF_PAIR), 0, 0, 0
     # By item, then visit; a sum, as a new visit's number is negative.
     order = np.argsort((touched.astype(np.int64) << 32) + session_num)
-    start = 0
     while start < len(order):
         item, stop = touched[order[start]], start + 1
         while stop < len(order) and touched[order[stop]] == item:
@@ -150,13 +181,16 @@ def _fill_pairs(
             at += 1
         if at < len(item_num) and item_num[at] == item:
             own = order[start:stop]
-            for place in range(OF_PAIR):
-                pair[place] = untouched[place]
+            for column in range(OF_PAIR):
+                pair[column] = untouched[column]
             age = (now - time[own]) / DAY
             _pair(pair, age, event_type[own], session_num[own], kind_of, counts, half_life_days)
-            for place in range(OF_PAIR):
-                values[at, place] = pair[place]
+            for column in range(OF_PAIR):
+                values[found, column] = pair[column]
+            places[found] = at
+            found += 1
         start = stop
+    return places[:found], values[:found]
 
 
 @kernel
@@ -179,8 +213,8 @@ def _pair(
         age: float64[e], in days, of the events, which stand visit by visit.
         event_type: int8[e].
         session_num: int32[e].
-        kind_of: int8[10], as in fill_pairs.
-        counts: bool[10], as in fill_pairs.
+        kind_of: int8[10], as in of_pairs.
+        counts: bool[10], as in of_pairs.
         half_life_days: of the decayed counts.
     """
     visits, visit, first, last = 0, 0, np.nan, np.nan
@@ -205,8 +239,8 @@ def _pair(
 
 
 @kernel
-def _user(
-    events: tuple[Int32s, Int8s, Int64s, Int32s],
+def of_user(
+    events: Events,
     log_price: Float32s,
     now: int,
     kind_of: Int8s,
@@ -266,16 +300,23 @@ def _distinct(values: Int64s) -> int:
 
 
 @kernel
-def _fill_users(values: Float32s, item_num: Int32s, user: Float64s, stats: Float32s, compared: Int64s) -> None:
-    """What kind of user asks, and how the item's price, popularity and lifetime compare with the user's."""
+def of_matches(item_num: Int32s, user: Float64s, stats: Float32s, compared: Int64s) -> Float32s:
+    """float32[OF_MATCH, n]: how the items' price, popularity and lifetime compare with the user's.
+
+    Args:
+        item_num: int32[n].
+        user: float64[OF_USER + 2], as :func:`of_user` tells.
+        stats: float32[n_items, s].
+        compared: int64[4], as for :func:`matrix`.
+    """
     price, interactions, idle, age = compared
-    for at in range(len(values)):
-        row, item = values[at], stats[item_num[at]]
-        for place in range(OF_USER):
-            row[place] = user[place]
-        row[OF_USER] = item[price] - user[OF_USER - 1]
-        row[OF_USER + 1] = item[interactions] - user[OF_USER - 2]
+    values = np.empty((OF_MATCH, len(item_num)), dtype=np.float32)
+    for at in range(len(item_num)):
+        item = stats[item_num[at]]
+        values[0, at] = item[price] - user[OF_USER - 1]
+        values[1, at] = item[interactions] - user[OF_USER - 2]
         # Who was last here before an item came, or after it was gone, did not see it.
-        row[OF_USER + 2] = item[idle] - user[OF_USER]
-        row[OF_USER + 3] = item[age] - user[OF_USER]
-        row[OF_USER + 4] = item[age] - user[OF_USER + 1]
+        values[2, at] = item[idle] - user[OF_USER]
+        values[3, at] = item[age] - user[OF_USER]
+        values[4, at] = item[age] - user[OF_USER + 1]
+    return values

@@ -6,7 +6,8 @@ Ages are in days, counts and prices as log(1 + x); what is not known is NaN, whi
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from recsys.candidates import Candidates
 from recsys.item_stats import ITEM_COLUMNS, KINDS, ItemStats
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
-from recsys.types import EventType, Float32s, Int8s
+from recsys.types import EventType, Float32s, Int8s, Int64s
 
 KIND_COLUMNS = ("count", "decayed", "idle_days")
 CYCLE_COLUMNS = ("visits", "first_days", "interval_days", "due")
@@ -84,11 +85,34 @@ def feature_hash(sources: tuple[str, ...]) -> str:
     return hashlib.sha256("\n".join(feature_names(sources)).encode()).hexdigest()
 
 
+def parts(sources: int) -> Int64s:
+    """int64[6]: the first feature of the sources, of user and item, of the user, of their comparison, of the item; all.
+
+    Args:
+        sources: how many.
+    """
+    sizes = (0, 3 * sources + 4, len(PAIR_COLUMNS), len(USER_COLUMNS), len(MATCH_COLUMNS), len(ITEM_COLUMNS))
+    return np.cumsum(sizes, dtype=np.int64)
+
+
 def matrix(context: Context) -> Float32s:
     """float32[n, f]: the features of the candidates, columns as in :func:`feature_names`."""
+    return feature_kernels.matrix(*known_of(context))
+
+
+def rows(context: Context, query: int, position: Int64s) -> Float32s:
+    """float32[k, f]: the features of some candidates of one query, which are at these positions (int64[k])."""
+    start, stop = np.searchsorted(context.candidates.query_num, (query, query + 1))
+    own = replace(context, candidates=context.candidates.where(np.arange(start, stop)), blend=context.blend[start:stop])
+    chosen: Float32s = matrix(own)[position - start]
+    return chosen
+
+
+def known_of(context: Context) -> tuple[Any, ...]:
+    """What the kernels of features take, as :func:`recsys.feature_kernels.matrix` tells."""
     batch, candidates, stats = context.batch, context.candidates, context.stats
     history = batch.history
-    return feature_kernels.matrix(
+    return (
         candidates.query_num,
         candidates.item_num,
         candidates.score,

@@ -18,7 +18,7 @@ import numpy as np
 import xgboost
 
 from recsys import forest_kernels
-from recsys.forest_kernels import BLOCK, STEP, UNREACHED
+from recsys.forest_kernels import BLOCK, EACH, FEW, NODE, STEP, UNREACHED, Coding, Walking, in_lines
 from recsys.types import Array, Float32s, Int64s
 
 Tree = dict[str, Any]
@@ -29,20 +29,9 @@ THRESHOLDS = UNREACHED - 2
 """Thresholds of a column of codes, which has two more codes: of what is missing, and of what reaches none."""
 NOT_HERE = -0.0
 """Changes no sum that it is added to."""
-NODE = np.dtype(
-    [
-        *((name, np.uint32) for name in ("upper", "left", "right")),
-        *((name, np.uint8) for name in ("upper_bar", "left_bar", "right_bar", "a", "b", "c", "d")),
-        ("joins", np.bool_),
-    ],
-    align=True,
-)
-"""A node of a tree with its two children, so that fewer numbers go through memory.
-
-``upper``, ``left`` and ``right`` are where the codes of their columns begin; a row goes left if its code is not above
-the bar. Below are the four leaves ``a`` to ``d``; or, where the node joins, the four latest layers of the stack.
-"""
-ALWAYS_LEFT = (0, UNREACHED)
+COLUMN = np.dtype([("feature", np.uint32), ("cuts", np.uint32), ("missing", np.uint8)], align=True)
+"""A column of codes: of which feature, by which of the lists of thresholds, and the code of a missing value."""
+ALWAYS_LEFT = (0, UNREACHED * EACH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +39,26 @@ class Forest:
     """The trees of a model.
 
     Attributes:
-        column: int64[c], the feature of each column of codes; one with many thresholds has several.
-        starts: int64[c + 1], of the columns' thresholds.
-        thresholds: float32[m]: of each column -inf, its thresholds, rising, and NaN up to a multiple of STEP.
-        bars: float32[STEP * c], of each column the last of each STEP thresholds, then NaN.
-        nodes: NODE[k], tree after tree, each in post-order: what is below a node comes before it.
-        bounds: int64[t + 1], of the trees' nodes.
-        leaves: float32[t, 256], their scores.
-        layers: of the stack that the deepest tree needs.
+        columns: COLUMN[c], those of codes, by feature. One with many thresholds has several lists of them, and one
+            whose missing values go left at some nodes and right at others has two columns, one behind the other.
+        starts: int64[l + 1], of the lists of thresholds.
+        thresholds: float32[m]: of each list -inf, its thresholds, rising, and NaN up to a multiple of STEP.
+        bars: float32[STEP * l], of each list the last of each STEP thresholds, then NaN.
+        nodes: uint32[k, NODE], tree after tree: of each first those above leaves, then those that join what is below.
+        bounds: int64[2 * t + 1], of both kinds of nodes of the trees.
+        leaves: float32[t, FEW], their scores; float32[t, LEAVES] where a tree has more.
+        slots: results of nodes that a tree needs at once.
         base: score of a row before any tree.
     """
 
-    column: Int64s
+    columns: Array
     starts: Int64s
     thresholds: Float32s
     bars: Float32s
     nodes: Array
     bounds: Int64s
     leaves: Float32s
-    layers: int
+    slots: int
     base: float
 
     @classmethod
@@ -78,84 +68,102 @@ class Forest:
         trees = [part for tree in learner["gradient_booster"]["model"]["trees"] for part in _parts(tree)]
         base = np.float32(learner["learner_model_param"]["base_score"].strip("[]"))
         cuts = _Cuts.of(trees)
-        steps = [_in_steps(thresholds) for _, thresholds in cuts.columns]
+        steps = [_in_steps(thresholds) for thresholds in cuts.lists]
         bars = [np.append(step[STEP - 1 :: STEP], [np.nan] * (STEP - len(step) // STEP)) for step in steps]
         layouts = [_Layout.of(tree, cuts) for tree in trees]
-        leaves = np.zeros((len(trees), LEAVES), dtype=np.float32)
+        most = max((len(layout.leaves) for layout in layouts), default=0)
+        leaves = np.zeros((len(trees), FEW if most <= FEW else LEAVES), dtype=np.float32)
         for row, tree, layout in zip(leaves, trees, layouts, strict=True):
             row[: len(layout.leaves)] = [tree["split_conditions"][leaf] for leaf in layout.leaves]
+        kinds = [kind for layout in layouts for kind in (layout.lowest, layout.joins)]
         return cls(
-            np.array([feature for feature, _ in cuts.columns], dtype=np.int64),
+            np.array([*cuts.columns], dtype=COLUMN),
             np.cumsum([0, *map(len, steps)], dtype=np.int64),
-            np.concatenate([np.zeros(0), *steps]).astype(np.float32),
-            np.concatenate([np.zeros(0), *bars]).astype(np.float32),
-            np.array([node for layout in layouts for node in layout.nodes], dtype=NODE),
-            np.cumsum([0, *(len(layout.nodes) for layout in layouts)], dtype=np.int64),
-            leaves,
-            max((3 * (_depth(tree) // 2) + 1 for tree in trees), default=1),
+            _aligned(np.concatenate([np.zeros(0), *steps]).astype(np.float32)),
+            _aligned(np.concatenate([np.zeros(0), *bars]).astype(np.float32)),
+            np.array([node for kind in kinds for node in kind], dtype=np.uint32).reshape(-1, NODE),
+            np.cumsum([0, *map(len, kinds)], dtype=np.int64),
+            _aligned(leaves),
+            max((len(layout.lowest) for layout in layouts), default=1),
             float(base),
         )
 
     def score(self, features: Float32s) -> Float32s:
         """float32[n]: the score of each row of features float32[n, f]; NaN is a missing value."""
-        return forest_kernels.score(
-            np.ascontiguousarray(features, dtype=np.float32),
-            self.column,
-            self.starts,
-            self.thresholds,
-            self.bars,
-            self.nodes,
-            self.bounds,
-            self.leaves,
-            self.layers,
-            self.base,
-        )
+        return forest_kernels.score(np.ascontiguousarray(features, dtype=np.float32), self.coding, self.walking)
+
+    @property
+    def coding(self) -> Coding:
+        """What a kernel makes codes by."""
+        return self.columns, self.starts, self.thresholds, self.bars
+
+    @property
+    def walking(self) -> Walking:
+        """What a kernel makes scores of codes by."""
+        return self.nodes, self.bounds, self.leaves, self.slots, self.base
 
 
 @dataclass(frozen=True, slots=True)
 class _Cuts:
-    """The thresholds of a model: of each feature its first column and all of them, rising; and those of each column."""
+    """The thresholds of a model.
+
+    Attributes:
+        of_feature: of each feature the number of its first list, and all its thresholds, rising.
+        lists: of at most THRESHOLDS each.
+        columns: the place of each column of codes, which is as COLUMN; in order.
+    """
 
     of_feature: dict[int, tuple[int, Float32s]]
-    columns: list[tuple[int, Float32s]]
+    lists: list[Float32s]
+    columns: dict[tuple[int, int, int], int]
 
     @classmethod
     def of(cls, trees: list[Tree]) -> _Cuts:
         found: dict[int, set[float]] = {}
-        for tree in trees:
-            for node in range(len(tree["left_children"])):
-                if _is_inner(tree, node):
-                    found.setdefault(tree["split_indices"][node], set()).add(tree["split_conditions"][node])
-        cuts = cls({}, [])
+        for tree, node in _inner(trees):
+            found.setdefault(tree["split_indices"][node], set()).add(tree["split_conditions"][node])
+        cuts = cls({}, [], {})
         for feature in sorted(found):
             thresholds = np.unique(np.array([*found[feature]], dtype=np.float32))
-            cuts.of_feature[feature] = len(cuts.columns), thresholds
+            cuts.of_feature[feature] = len(cuts.lists), thresholds
             starts = range(0, len(thresholds), THRESHOLDS)
-            cuts.columns.extend((feature, thresholds[start : start + THRESHOLDS]) for start in starts)
+            cuts.lists.extend(thresholds[start : start + THRESHOLDS] for start in starts)
+        columns = sorted({cuts._test(tree, node)[0] for tree, node in _inner(trees)})
+        cuts.columns.update((column, place) for place, column in enumerate(columns))
         return cuts
 
     def test(self, tree: Tree, node: int) -> tuple[int, int]:
-        """Where the codes begin that decide at a node, and the largest one that goes left."""
-        first, thresholds = self.of_feature[tree["split_indices"][node]]
+        """Where the codes begin that decide at a node, and the largest one that goes left, in each byte of a number."""
+        column, bar = self._test(tree, node)
+        return self.columns[column] * BLOCK, bar * EACH
+
+    def _test(self, tree: Tree, node: int) -> tuple[tuple[int, int, int], int]:
+        """The column that decides at a node, and the bar."""
+        feature = tree["split_indices"][node]
+        first, thresholds = self.of_feature[feature]
         place = int(np.searchsorted(thresholds, np.float32(tree["split_conditions"][node])))
-        number = first + place // THRESHOLDS
-        # Missing values are below all others in the first columns, and above them in their copies behind.
-        column = number if tree["default_left"][node] else number + len(self.columns)
-        return column * BLOCK, place % THRESHOLDS + 1
+        # Missing values are below all others where they go left, else above.
+        missing = 0 if tree["default_left"][node] else UNREACHED
+        return (feature, first + place // THRESHOLDS, missing), place % THRESHOLDS + 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """One tree: its rows of NODE, and the numbers of its leaves."""
+    """One tree: its nodes, each with the two below it, so that fewer numbers go through memory; its leaves' numbers.
+
+    A node is three places of codes, the bars of these, four numbers of leaves (or the slots of four nodes below, where
+    it joins them), and the slot for its result, which of the tree is slot 0.
+    """
 
     tree: Tree
     cuts: _Cuts
-    nodes: list[tuple[int, ...]]
+    lowest: list[tuple[int, ...]]
+    joins: list[tuple[int, ...]]
     leaves: dict[int, int]
 
     @classmethod
     def of(cls, tree: Tree, cuts: _Cuts) -> _Layout:
-        layout = cls(tree, cuts, [], {})
+        layout = cls(tree, cuts, [], [], {})
         if _depth(tree) % 2 == 0:
             layout._add(0, *layout._children(0))
         else:  # below a node of which only the left side is ever taken, so that the leaves are in pairs of levels
@@ -163,16 +171,22 @@ class _Layout:
             layout._add(leaf, 0, leaf)
         return layout
 
-    def _add(self, upper: int, left: int, right: int) -> None:
-        """A node and the two below it, after all that is below these; in place of a node there may be a leaf."""
-        ends = (*self._children(left), *self._children(right))
-        joins = any(_is_inner(self.tree, end) for end in ends)
-        if joins:
-            for end in ends:
-                self._add(end, *self._children(end))
+    def _add(self, upper: int, left: int, right: int) -> int:
+        """A node and the two below it, after all that is below these; in place of a node there may be a leaf.
+
+        Returns:
+            Its slot: that of the first node below, which nobody reads afterwards.
+        """
         places, bars = zip(*map(self._test, (upper, left, right)), strict=True)
-        numbers = [0 if joins else self.leaves.setdefault(end, len(self.leaves)) for end in ends]
-        self.nodes.append((*places, *bars, *numbers, joins))
+        ends = (*self._children(left), *self._children(right))
+        if any(_is_inner(self.tree, end) for end in ends):
+            made = {end: self._add(end, *self._children(end)) for end in dict.fromkeys(ends)}
+            slots = [made[end] * BLOCK for end in ends]
+            self.joins.append((*places, *bars, *slots, slots[0]))
+            return made[ends[0]]
+        numbers = [self.leaves.setdefault(end, len(self.leaves)) * EACH for end in ends]
+        self.lowest.append((*places, *bars, *numbers, len(self.lowest) * BLOCK))
+        return len(self.lowest) - 1
 
     def _children(self, node: int) -> tuple[int, int]:
         """Of a leaf itself, twice."""
@@ -181,6 +195,13 @@ class _Layout:
 
     def _test(self, node: int) -> tuple[int, int]:
         return self.cuts.test(self.tree, node) if _is_inner(self.tree, node) else ALWAYS_LEFT
+
+
+def _aligned(values: Float32s) -> Float32s:
+    """The same where no vector of them lies in two lines of the cache, which would take twice as long to read."""
+    memory: Float32s = in_lines(values.nbytes).view(np.float32).reshape(values.shape)
+    memory[...] = values
+    return memory
 
 
 def _in_steps(thresholds: Float32s) -> Float32s:
@@ -207,6 +228,12 @@ def _parts(tree: Tree) -> Iterator[Tree]:
         lefts = [left if node in kept else -1 for node, left in enumerate(tree["left_children"])]
         values = [value if node in kept else NOT_HERE for node, value in enumerate(tree["split_conditions"])]
         yield {**tree, "left_children": lefts, "split_conditions": values}
+
+
+def _inner(trees: list[Tree]) -> Iterator[tuple[Tree, int]]:
+    """All nodes of trees that are not leaves."""
+    for tree in trees:
+        yield from ((tree, node) for node in range(len(tree["left_children"])) if _is_inner(tree, node))
 
 
 def _is_inner(tree: Tree, node: int) -> bool:

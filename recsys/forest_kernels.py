@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from recsys.kernel import kernel
@@ -15,10 +16,21 @@ from recsys.types import Array, Float32s, Int64s
 
 BLOCK = 256
 """Rows that are worked together: of one byte each, four vectors of a processor that has the longest."""
+VECTOR = 64
+"""Rows of one vector."""
 STEP = 16
 """Thresholds that are compared at once."""
 UNREACHED = 255
 """The code of a missing value where it counts as larger than all thresholds."""
+NODE = 11
+"""Numbers of a node: where three columns of codes begin, three bars, four ends, and the slot of the result.
+
+A row goes left if its code is not above the bar. Bars, and ends that are numbers of leaves, stand in each of the four
+bytes, as a processor fills a vector with four bytes from memory for nothing, and with one byte by work.
+"""
+EACH = 0x01010101
+FEW = 64
+"""Leaves whose scores fit into four vectors."""
 
 
 def _count(context: Any, thresholds: Any, first: Any, value: Any) -> Any:  # noqa: ARG001 - as numba calls it
@@ -42,58 +54,140 @@ def _count(context: Any, thresholds: Any, first: Any, value: Any) -> Any:  # noq
 _reached: Any = intrinsic(_count)
 
 
+def _choice(joins: bool) -> Any:
+    """What makes the result of one node for all rows of a block: of numbers of leaves, or of results where it joins.
+
+    LLVM by itself would take vectors of half the length.
+    """
+
+    def choice(context: Any, slots: Any, codes: Any, nodes: Any, place: Any, rows: Any) -> Any:  # noqa: ARG001 - numba
+        def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            made, coded, table = (
+                context.make_array(kind)(context, builder, array).data
+                for kind, array in zip(signature.args[:3], arguments[:3], strict=True)
+            )
+            word, number, size = ir.IntType(32), ir.IntType(64), VECTOR // 4
+            vector, fours = ir.VectorType(ir.IntType(8), VECTOR), ir.VectorType(word, size)
+            nothing, zeros = ir.Constant(fours, ir.Undefined), ir.Constant(ir.VectorType(word, size), [0] * size)
+            first = builder.mul(arguments[3], number(NODE))
+            words = [builder.load(builder.gep(table, [builder.add(first, number(at))])) for at in range(NODE)]
+
+            def filled(value: Any) -> Any:
+                one = builder.insert_element(nothing, value, word(0))
+                return builder.bitcast(builder.shuffle_vector(one, nothing, zeros), vector)
+
+            def place_of(array: Any, start: Any, row: Any) -> Any:
+                place = builder.add(builder.zext(start, number), row)
+                return builder.bitcast(builder.gep(array, [place]), vector.as_pointer())
+
+            bars, ends = [filled(value) for value in words[3:6]], words[6:10]
+            leaves = ends if joins else [filled(value) for value in ends]
+            with cgutils.for_range_slice(builder, number(0), arguments[4], number(VECTOR)) as (row, _):
+                is_left, is_a, is_c = (
+                    builder.icmp_unsigned("<=", builder.load(place_of(coded, start, row), align=1), bar)
+                    for start, bar in zip(words[:3], bars, strict=True)
+                )
+                a, b, c, d = (builder.load(place_of(made, end, row), align=1) if joins else end for end in leaves)
+                chosen = builder.select(is_left, builder.select(is_a, a, b), builder.select(is_c, c, d))
+                builder.store(chosen, place_of(made, words[10], row), align=1)
+            return context.get_dummy_value()
+
+        return types.none(slots, codes, nodes, types.uint64, types.uint64), lines
+
+    return intrinsic(choice)
+
+
+_choose_leaf, _choose_result = _choice(joins=False), _choice(joins=True)
+
+
+def _look_up(context: Any, sums: Any, results: Any, leaves: Any, tree: Any, rows: Any) -> Any:  # noqa: ARG001 - as above
+    """Add to each sum (float32[BLOCK]) the score of its leaf of a tree with few leaves (float32[t, FEW]).
+
+    A processor of AVX-512 keeps the scores of all leaves in four vectors and picks 16 of them at once; others read each
+    from memory.
+    """
+
+    def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, word, number, real = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
+        totals, made, table = (
+            context.make_array(kind)(context, builder, array).data
+            for kind, array in zip(signature.args[:3], arguments[:3], strict=True)
+        )
+        floats, places, size = ir.VectorType(real, STEP), ir.VectorType(word, STEP), number(FEW)
+        table = builder.gep(table, [builder.mul(arguments[3], size)])
+        can_pick = "+avx512f" in context.codegen().magic_tuple()[2]
+
+        def vector(array: Any, place: Any, kind: Any) -> Any:
+            return builder.bitcast(builder.gep(array, [place]), kind.as_pointer())
+
+        def picked(leaf: Any) -> Any:
+            form = ir.FunctionType(floats, [floats, places, floats])
+            pick = builder.module.declare_intrinsic("llvm.x86.avx512.vpermi2var.ps.512", [], form)
+            a, b, c, d = (builder.load(vector(table, number(STEP * part), floats), align=4) for part in range(4))
+            place, half = builder.zext(leaf, places), ir.Constant(places, [FEW // 2] * STEP)
+            low, high = builder.call(pick, [a, place, b]), builder.call(pick, [c, place, d])
+            return builder.select(builder.icmp_unsigned("<", place, half), low, high)
+
+        def read(leaf: Any) -> Any:
+            scores = ir.Constant(floats, ir.Undefined)
+            for at in range(STEP):
+                place = builder.zext(builder.extract_element(leaf, word(at)), number)
+                scores = builder.insert_element(scores, builder.load(builder.gep(table, [place])), word(at))
+            return scores
+
+        with cgutils.for_range_slice(builder, number(0), arguments[4], number(STEP)) as (row, _):
+            leaf = builder.load(vector(made, row, ir.VectorType(byte, STEP)), align=1)
+            scores = picked(leaf) if can_pick else read(leaf)
+            total = vector(totals, row, floats)
+            builder.store(builder.fadd(builder.load(total, align=4), scores), total, align=4)
+        return context.get_dummy_value()
+
+    return types.none(sums, results, leaves, types.uint64, types.uint64), lines
+
+
+_add_leaves: Any = intrinsic(_look_up)
+
+Coding = tuple[Array, Int64s, Float32s, Float32s]
+"""What codes are made by: columns, starts, thresholds and bars of :class:`recsys.forest.Forest`."""
+Walking = tuple[Array, Int64s, Float32s, int, float]
+"""What scores of codes are made by: nodes, bounds, leaves, slots and base of :class:`recsys.forest.Forest`."""
+
+
 @kernel
-def score(
-    features: Float32s,
-    column: Int64s,
-    starts: Int64s,
-    thresholds: Float32s,
-    bars: Float32s,
-    nodes: Array,
-    bounds: Int64s,
-    leaves: Float32s,
-    layers: int,
-    base: float,
-) -> Float32s:
-    """float32[n]: the score of each row, block of rows by block; of :class:`recsys.forest.Forest` all else.
+def score(features: Float32s, coding: Coding, walking: Walking) -> Float32s:
+    """float32[n]: the score of each row, block of rows by block.
 
     Args:
         features: float32[n, f], NaN where missing.
-        column: int64[c].
-        starts: int64[c + 1].
-        thresholds: float32[m].
-        bars: float32[STEP * c].
-        nodes: NODE[k].
-        bounds: int64[t + 1].
-        leaves: float32[t, 256].
-        layers: that a tree needs at once.
-        base: score of a row before any tree.
+        coding: of the forest.
+        walking: of the forest.
     """
     n, width = features.shape
     values, scores = features.ravel(), np.empty(n, dtype=np.float32)
-    codes, stack = _in_lines(2 * len(column) * BLOCK), _in_lines(layers * BLOCK)
-    summed = np.empty(BLOCK, dtype=np.float32)
+    codes, results = block_of(coding[0]), results_of(walking)
     for start in range(0, n, BLOCK):
         rows = min(BLOCK, n - start)
-        own = values[start * width : (start + rows) * width]
-        codes[0] = _read(own) > 0  # to be written over
-        for number in range(len(column)):
-            place = slice(starts[number], starts[number + 1])
-            _fill_codes(codes, number, own[column[number] :], width, thresholds[place], bars[STEP * number :])
-            _turn_missing(codes, number * BLOCK, (len(column) + number) * BLOCK)
-        for row in range(BLOCK):
-            summed[row] = base
-        for tree in range(len(bounds) - 1):
-            _walk(stack, codes, nodes[bounds[tree] : bounds[tree + 1]])
-            for row in range(np.uint64(BLOCK)):
-                summed[row] += leaves[tree, stack[row]]
-        for row in range(rows):
-            scores[start + row] = summed[row]
+        first, shape = start * width, (0, 1, width, rows)
+        codes[0] = _read(values[first : first + rows * width]) > 0  # to be written over
+        fill_codes(codes, values, first, shape, (0, len(coding[0])), coding)
+        fill_scores(scores[start : start + rows], results, codes, walking)
     return scores
 
 
 @kernel
-def _in_lines(size: int) -> Array:
+def block_of(columns: Array) -> Array:
+    """uint8[(c + 8) * BLOCK]: a place for the codes of a block; the last columns are for who writes eight at once."""
+    return in_lines((len(columns) + 8) * BLOCK)
+
+
+@kernel
+def results_of(walking: Walking) -> Array:
+    """uint8[slots * BLOCK]: a place for the results of a tree's nodes."""
+    return in_lines(walking[3] * BLOCK)
+
+
+@kernel
+def in_lines(size: int) -> Array:
     """uint8[size], of which each LINE bytes are one line of the cache, so that no vector lies in two."""
     memory = np.empty(size + LINE, dtype=np.uint8)
     first = -memory.ctypes.data % LINE
@@ -110,69 +204,70 @@ def _read(values: Float32s) -> np.float32:
 
 
 @kernel
-def _fill_codes(codes: Array, number: int, values: Float32s, width: int, thresholds: Float32s, bars: Float32s) -> None:
-    """The codes of one column: of how many thresholds a value reaches, counting one that all but a missing one reach.
+def fill_codes(
+    codes: Array, values: Float32s, start: int, shape: tuple[int, int, int, int], own: tuple[int, int], coding: Coding
+) -> None:
+    """The codes of some columns for up to BLOCK rows: of how many thresholds each value reaches.
+
+    One is counted that all values but missing ones reach. There is no slice of an array and no call of a kernel for a
+    column, as each takes as long as coding some rows.
 
     Args:
-        codes: uint8[2 * c * BLOCK].
-        number: of the column of codes.
-        values: float32, of which each ``width``-th is of the feature.
-        width: of the features.
-        thresholds: float32, rising: -inf, those of the column, and NaN, which nothing reaches, to a multiple of STEP.
-        bars: float32[STEP or more], the last of each STEP thresholds, and NaN.
+        codes: uint8[c * BLOCK or more], column by column.
+        values: float32[...].
+        start: of the values.
+        shape: of the values: the feature that comes first, how many places on the next feature stands, how many the
+            next row, and the number of rows.
+        own: the first of the columns, and the one behind the last.
+        coding: of all columns.
     """
-    first, step, rows = np.uint64(number * BLOCK), np.uint64(width), np.uint64(-(-len(values) // width))
-    if len(thresholds) == STEP:
-        for row in range(rows):
-            codes[first + row] = _reached(thresholds, np.uint64(0), values[row * step])
-    else:
-        for row in range(rows):
-            value = values[row * step]
-            passed = np.uint64(STEP) * _reached(bars, np.uint64(0), value)
-            codes[first + row] = passed + _reached(thresholds, passed, value)
+    columns, starts, thresholds, bars = coding
+    feature, width, step, count = shape
+    each, rows = np.uint64(step), np.uint64(count)
+    for number in range(own[0], own[1]):
+        column, code = columns[number], np.uint64(number * BLOCK)
+        cuts, missing, source = column.cuts, column.missing, code
+        first, bar = np.uint64(starts[cuts]), np.uint64(STEP * cuts)
+        value = np.uint64(start + (column.feature - feature) * width)
+        if number > own[0] and columns[number - 1].cuts == cuts:
+            source = code - np.uint64(BLOCK)
+        elif starts[cuts + 1] - starts[cuts] == STEP:
+            for row in range(rows):
+                codes[code + row] = _reached(thresholds, first, values[value + row * each])
+        else:
+            for row in range(rows):
+                passed = np.uint64(STEP) * _reached(bars, bar, values[value + row * each])
+                codes[code + row] = passed + _reached(thresholds, first + passed, values[value + row * each])
+        if missing:
+            for row in range(np.uint64(BLOCK)):
+                codes[code + row] = codes[source + row] or missing
 
 
 @kernel
-def _turn_missing(codes: Array, source: int, target: int) -> None:
-    """The codes of one column where missing values, which are below all thresholds there, are above all here."""
-    first, other = np.uint64(source), np.uint64(target)
-    for row in range(np.uint64(BLOCK)):
-        code = codes[first + row]
-        codes[other + row] = code or np.uint8(UNREACHED)
-
-
-@kernel
-def _walk(stack: Array, codes: Array, nodes: Array) -> None:
-    """The leaf of one tree for each row of a block, which becomes the first layer of the stack.
+def fill_scores(scores: Float32s, results: Array, codes: Array, walking: Walking) -> None:
+    """The scores of up to BLOCK rows by their codes.
 
     All positions are unsigned: with signed ones, which may count from the end, the loops would not become vector
     instructions.
+
+    Args:
+        scores: float32[rows].
+        results: uint8[slots * BLOCK], zeros or results of before.
+        codes: uint8[c * BLOCK].
+        walking: of the forest.
     """
-    top, layer = np.uint64(0), np.uint64(BLOCK)
-    for place in range(len(nodes)):
-        node = nodes[place]
-        upper, left, right = np.uint64(node.upper), np.uint64(node.left), np.uint64(node.right)
-        upper_bar, left_bar, right_bar = node.upper_bar, node.left_bar, node.right_bar
-        if node.joins:
-            top -= layer * np.uint64(4)
-            for row in range(layer):
-                a, b = stack[top + row], stack[top + layer + row]
-                c, d = stack[top + np.uint64(2 * BLOCK) + row], stack[top + np.uint64(3 * BLOCK) + row]
-                is_left, is_a, is_c = (
-                    codes[upper + row] <= upper_bar,
-                    codes[left + row] <= left_bar,
-                    codes[right + row] <= right_bar,
-                )
-                on_left, on_right = a if is_a else b, c if is_c else d
-                stack[top + row] = on_left if is_left else on_right
+    nodes, bounds, leaves, _, base = walking
+    rows, sums = np.uint64(len(scores)), np.full(BLOCK, base, dtype=np.float32)
+    for tree in range(np.uint64(len(leaves))):
+        begin, joins = np.uint64(bounds[2 * tree]), np.uint64(bounds[2 * tree + 1])
+        for place in range(begin, joins):
+            _choose_leaf(results, codes, nodes, place, rows)
+        for place in range(joins, np.uint64(bounds[2 * tree + 2])):
+            _choose_result(results, codes, nodes, place, rows)
+        if leaves.shape[1] == FEW:
+            _add_leaves(sums, results, leaves, tree, rows)
         else:
-            a, b, c, d = node.a, node.b, node.c, node.d
-            for row in range(layer):
-                is_left, is_a, is_c = (
-                    codes[upper + row] <= upper_bar,
-                    codes[left + row] <= left_bar,
-                    codes[right + row] <= right_bar,
-                )
-                on_left, on_right = a if is_a else b, c if is_c else d
-                stack[top + row] = on_left if is_left else on_right
-        top += layer
+            for row in range(rows):
+                sums[row] += leaves[tree, results[row]]
+    for row in range(rows):
+        scores[row] = sums[row]

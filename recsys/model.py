@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from recsys.catalogue import ItemCatalogue
 from recsys.ranker import Ranker
 from recsys.retriever import Retriever
+from recsys.scorer import Scorer
 from recsys.slate import Shelf, Slots
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, PopularitySource
@@ -34,6 +35,7 @@ class Model:
         als: the source of user and item factors, where the bundle has it.
         shelf: what rules know of the items.
         retriever: by all sources.
+        scorer: of the ranker, where there is one.
     """
 
     users: Vocabulary
@@ -48,6 +50,7 @@ class Model:
     als: AlsSource | None = field(init=False, repr=False, compare=False)
     shelf: Shelf = field(init=False, repr=False, compare=False)
     retriever: Retriever = field(init=False, repr=False, compare=False)
+    scorer: Scorer | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.catalogue is NO_CATALOGUE:
@@ -58,3 +61,5 @@ class Model:
         object.__setattr__(self, "als", als)
         object.__setattr__(self, "retriever", Retriever(sources))
         object.__setattr__(self, "shelf", Shelf(self.catalogue, self.items, None if als is None else als.item_factors))
+        scorer = self.ranker and self.ranker.scorer(self.snapshot.stats, len(sources))
+        object.__setattr__(self, "scorer", scorer)

@@ -10,6 +10,8 @@ import xgboost
 
 from recsys.config import RankerSection
 from recsys.forest import Forest
+from recsys.item_stats import ItemStats
+from recsys.scorer import Scorer
 from recsys.types import Float32s, Int32s
 
 
@@ -34,11 +36,12 @@ class TrainingSet:
 class Ranker:
     """A fitted model; scores compare inside one query only."""
 
-    __slots__ = ("booster", "forest")
+    __slots__ = ("_scorer", "booster", "forest")
 
     def __init__(self, booster: xgboost.Booster) -> None:
         self.booster = booster
         self.forest = Forest.of(booster)
+        self._scorer: Scorer | None = None
 
     @classmethod
     def read(cls, path: Path) -> Ranker:
@@ -55,6 +58,13 @@ class Ranker:
     def score(self, features: Float32s) -> Float32s:
         """float32[n]: the score of each row of features float32[n, f]."""
         return self.forest.score(features)
+
+    def scorer(self, stats: ItemStats, sources: int) -> Scorer:
+        """What scores candidates of so many sources; the same one as long as the statistics are the same."""
+        last = self._scorer
+        if last is None or last.stats is not stats:
+            self._scorer = last = Scorer.of(self.forest, stats, sources)
+        return last
 
     def contributions(self, features: Float32s) -> Float32s:
         """float32[n, f + 1]: what each feature adds to the score, the base last; each row adds up to its score.

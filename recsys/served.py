@@ -15,7 +15,7 @@ from recsys.placing import PINNED
 from recsys.queries import QueryBatch
 from recsys.ranked_items import FILL, RankedItems
 from recsys.stages import Ranked
-from recsys.types import Float32s, Int64s, Query, Reason, RuleReason, ServedFrom, Slate, SlateItem, Trace
+from recsys.types import Int64s, Query, Reason, RuleReason, ServedFrom, Slate, SlateItem, Trace
 
 POPULARITY: tuple[str, ...] = ("popularity",)
 FILLED: tuple[str, ...] = ("fill",)
@@ -47,8 +47,8 @@ def slates_of(model: Model, batch: QueryBatch, ranked: Ranked, queries: Sequence
         plain = row not in slates.apart and not query.explain
         items = encoded[row] if plain else _items(model, batch, row, ranked, candidates, explain=query.explain)
         traced = None
-        if query.trace and ranked.features is not None:
-            traced = _trace(slates[row], ranked.features, model.items.ids(slates[row].item_num))
+        if query.trace and ranked.context is not None:
+            traced = _trace(slates[row], row, ranked.context, model.items.ids(slates[row].item_num))
         answered.append(Slate(items, ServedFrom.MODEL, ranked.degraded, traced))
     return answered
 
@@ -87,10 +87,10 @@ def _told(sources: list[tuple[str, ...]], reasons: tuple[tuple[RuleReason, ...],
     return [() if own is FILLED and is_pinned else own for own, is_pinned in zip(sources, pinned, strict=True)]
 
 
-def _trace(items: RankedItems, matrix: Float32s, ids: Sequence[str]) -> Trace:
-    """What the ranker saw of a slate's items; ``matrix`` is float32[n, f], of all candidates."""
+def _trace(items: RankedItems, row: int, context: features.Context, ids: Sequence[str]) -> Trace:
+    """What the ranker saw of the items of a slate, which is that of some row of the batch."""
     scored = np.flatnonzero(items.position != FILL)
-    return Trace(tuple(ids[at] for at in scored.tolist()), matrix[items.position[scored]])
+    return Trace(tuple(ids[at] for at in scored.tolist()), features.rows(context, row, items.position[scored]))
 
 
 def proposers(names: tuple[str, ...], candidates: Candidates, position: Int64s) -> list[tuple[str, ...]]:
@@ -115,10 +115,10 @@ def _why(model: Model, batch: QueryBatch, row: int, ranked: Ranked) -> list[tupl
     reasons: list[tuple[Reason, ...]] = [()] * len(slate.item_num)
     if model.als is not None:
         reasons = [*history_reasons(model.als, batch, row, slate.item_num, model.items)]
-    if ranked.features is not None and model.ranker is not None:
+    if ranked.context is not None and model.ranker is not None:
         scored = np.flatnonzero(slate.position != FILL)
         names = features.feature_names(ranked.names)
-        moved = feature_reasons(model.ranker, ranked.features[slate.position[scored]], names)
+        moved = feature_reasons(model.ranker, features.rows(ranked.context, row, slate.position[scored]), names)
         for place, parts in zip(scored.tolist(), moved, strict=True):
             reasons[place] += parts
     return reasons

@@ -31,7 +31,7 @@ class Ranked:
         names: of the sources that proposed them, in the order of their columns.
         degraded: stages that failed.
         errors: the failures.
-        features: float32[n, f], of the candidates; None where the ranker did not score them.
+        context: what features of the candidates are made of; None where the ranker did not score them.
     """
 
     slates: RankedSlates
@@ -39,7 +39,7 @@ class Ranked:
     names: tuple[str, ...]
     degraded: tuple[str, ...] = ()
     errors: tuple[Exception, ...] = ()
-    features: Float32s | None = None
+    context: features.Context | None = None
 
 
 class Stopwatch:
@@ -69,15 +69,15 @@ def rank(
     except Exception as error:  # noqa: BLE001 - whatever failed, the shop gets a slate; the caller logs the error
         return _popular(model, batch, asked, error)
     stopwatch.lap("retrieve")
-    score, matrix, errors = _scored(model, batch, candidates, blend, parameters, stopwatch)
-    margin = score if matrix is not None else _as_margin(score, candidates, asked)
+    score, context, errors = _scored(model, batch, candidates, blend, parameters, stopwatch)
+    margin = score if context is not None else _as_margin(score, candidates, asked)
     slates = assemble(batch, candidates, margin, asked, model.popular, model.slots, model.shelf)
     starts = batch.history.indptr.tolist()
     for row, each in enumerate(asked):
         if starts[row] == starts[row + 1]:
             slates.apart[row] = _popular_slate(model, batch, row, each)
     stopwatch.lap("slate")
-    return Ranked(slates, candidates, names, ("ranker",) if errors else (), errors, matrix)
+    return Ranked(slates, candidates, names, ("ranker",) if errors else (), errors, context)
 
 
 def _candidates(model: Model, batch: QueryBatch, parameters: ServingParameters) -> tuple[Candidates, Float32s]:
@@ -139,9 +139,9 @@ def rank_given(
     """
     candidates = given(model.snapshot.sources, batch, parameters.candidates_per_source, keys)
     blend = candidates.blend(model.blend, batch.mode)
-    if model.ranker is None or not parameters.use_ranker or len(candidates) == 0:
+    if model.scorer is None or not parameters.use_ranker or len(candidates) == 0:
         return candidates, blend, blend
-    return candidates, blend, model.ranker.score(_matrix(model, batch, candidates, blend))
+    return candidates, blend, model.scorer.score(features.Context(batch, candidates, blend, model.snapshot.stats))
 
 
 def _scored(
@@ -151,26 +151,22 @@ def _scored(
     blend: Float32s,
     parameters: ServingParameters,
     stopwatch: Stopwatch,
-) -> tuple[Float32s, Float32s | None, tuple[Exception, ...]]:
-    """The ranker's scores, and what it saw; else rates by the user's cycle, or stage 1's scores, with what failed."""
-    ranker = model.ranker if parameters.use_ranker else None
-    if len(candidates) == 0 or not (ranker or parameters.by_cycle):
+) -> tuple[Float32s, features.Context | None, tuple[Exception, ...]]:
+    """The ranker's scores, and of what; else rates by the user's cycle, or stage 1's scores, with what failed."""
+    scorer = model.scorer if parameters.use_ranker else None
+    if len(candidates) == 0 or not (scorer or parameters.by_cycle):
         return blend, None, ()
+    context = features.Context(batch, candidates, blend, model.snapshot.stats)
     try:
-        matrix = _matrix(model, batch, candidates, blend)
-        stopwatch.lap("featurise")
-        if parameters.by_cycle or ranker is None:
+        if parameters.by_cycle or scorer is None:
+            matrix = features.matrix(context)
+            stopwatch.lap("featurise")
             return due_rates(matrix, features.feature_names(model.snapshot.source_names)), None, ()
-        score = ranker.score(matrix)
+        score = scorer.score(context)
         stopwatch.lap("rank")
     except Exception as error:  # noqa: BLE001 - retrieval order is still a good answer; the caller logs the error
         return blend, None, (error,)
-    return score, matrix, ()
-
-
-def _matrix(model: Model, batch: QueryBatch, candidates: Candidates, blend: Float32s) -> Float32s:
-    """float32[n, f]: the features of the candidates."""
-    return features.matrix(features.Context(batch, candidates, blend, model.snapshot.stats))
+    return score, context, ()
 
 
 def _popular(model: Model, batch: QueryBatch, asked: Sequence[Asked], error: Exception) -> Ranked:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
+import builders
 from recsys import features, ranker
 from recsys.als import Confidence, fold_in_histories
 from recsys.catalogue import ItemCatalogue, TextColumn
@@ -123,6 +124,22 @@ def snapshot(shop: World, until: int | None = None, factors: int = 6) -> Snapsho
             RepeatsSource(type_weights({EventType.PURCHASE: 1.0}) > 0, 90.0),
         ),
     )
+
+
+def context(shop: World, seed: int, k: int = 6) -> features.Context:
+    """Every user asks in some mode, some with a new visit put before their history, or with nothing known of them."""
+    known, random, n = snapshot(shop, factors=3), np.random.default_rng(seed), len(shop.users)
+    seeds = [random.integers(0, known.n_items, random.integers(0, 3)).astype(np.int32) for _ in range(n)]
+    history = known.histories.preceded_by(seeds, np.full(n, shop.until), EventType.VIEW_ITEM)
+    history = history.where(~np.isin(history.row, random.integers(0, n, 2)))
+    visits = random.integers(-2, 3, len(history.time)).astype(np.int32)  # several at once, as in two windows
+    history = replace(history, session_num=visits)
+    policies = list(random.choice(list(ExcludePolicy), n))
+    batch = builders.batch(history, shop.until, known.n_items, policies=policies)
+    batch = replace(batch, now=batch.now - random.integers(0, 4 * SECONDS_PER_DAY, n))  # clocks differ
+    candidates = retrieve(known.sources, batch, k)
+    blend = candidates.blend(np.ones((N_MODES, len(known.sources)), dtype=np.float32), batch.mode).round(1)
+    return features.Context(batch, candidates, blend, known.stats)
 
 
 def als_source(matrix: sp.csr_array, histories: Histories, confidence: Confidence, factors: int) -> AlsSource:

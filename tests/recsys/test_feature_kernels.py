@@ -7,14 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import builders
 import worlds
 from recsys import feature_kernels
 from recsys.features import Context, feature_names, matrix
 from recsys.item_stats import ITEM_COLUMNS, KINDS
-from recsys.queries import N_MODES
-from recsys.retriever import retrieve
-from recsys.types import SECONDS_PER_DAY, EventType, ExcludePolicy
+from recsys.types import SECONDS_PER_DAY, EventType
 
 VIEWS_ONLY = {EventType.VIEW_ITEM: 0.8, EventType.SELECT_ITEM: 0.1, EventType.SEARCH: 0.1}
 
@@ -28,22 +25,6 @@ class Event:
     time: int
     price: float
     session: int
-
-
-def context_of(shop: worlds.World, seed: int) -> Context:
-    """Every user asks in some mode, some with a new visit put before their history, or with nothing known of them."""
-    known, random, n = worlds.snapshot(shop, factors=3), np.random.default_rng(seed), len(shop.users)
-    seeds = [random.integers(0, known.n_items, random.integers(0, 3)).astype(np.int32) for _ in range(n)]
-    history = known.histories.preceded_by(seeds, np.full(n, shop.until), EventType.VIEW_ITEM)
-    history = history.where(~np.isin(history.row, random.integers(0, n, 2)))
-    visits = random.integers(-2, 3, len(history.time)).astype(np.int32)  # several at once, as in two windows
-    history = replace(history, session_num=visits)
-    policies = list(random.choice(list(ExcludePolicy), n))
-    batch = builders.batch(history, shop.until, known.n_items, policies=policies)
-    batch = replace(batch, now=batch.now - random.integers(0, 4 * SECONDS_PER_DAY, n))  # clocks differ
-    candidates = retrieve(known.sources, batch, 6)
-    blend = candidates.blend(np.ones((N_MODES, len(known.sources)), dtype=np.float32), batch.mode).round(1)
-    return Context(batch, candidates, blend, known.stats)
 
 
 def expected(context: Context, names: tuple[str, ...], at: int) -> dict[str, float]:
@@ -121,7 +102,7 @@ def mean(values: list[float]) -> float:
 @given(st.integers(0, 1000))
 def test_every_feature_of_every_candidate_is_what_its_definition_says(static, shares, seed):
     shop = worlds.world(seed, n_users=8, n_items=20, n_events=150, days=10, shares=shares, static=static)
-    context = context_of(shop, seed)
+    context = worlds.context(shop, seed)
     sources = worlds.snapshot(shop, factors=3).source_names
     names, values = feature_names(sources), matrix(context)
     assert values.dtype == np.float32
@@ -141,7 +122,7 @@ def compiled() -> list[int]:
 
 def test_neither_a_lone_candidate_nor_none_nor_a_mapped_bundle_is_a_reason_to_compile():
     # A request that waits for the compiler waits for seconds.
-    context = context_of(worlds.world(1), 1)
+    context = worlds.context(worlds.world(1), 1)
     all_of_them, code = matrix(context), compiled()
     assert sum(code) > 0
     context.stats.values.flags.writeable = False

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import xgboost
@@ -9,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.forest import Forest
-from recsys.forest_kernels import BLOCK, STEP
+from recsys.forest_kernels import BLOCK, FEW, STEP
 
 
 def fitted(
@@ -74,7 +78,7 @@ def test_neither_many_thresholds_of_a_feature_nor_many_leaves_of_a_tree_are_too_
 ) -> None:
     booster, features = wild(depth, width, depth, 2)
     forest = Forest.of(booster)
-    assert (len(forest.column) >= columns, len(forest.leaves) >= parts) == (True, True)
+    assert (len(forest.starts) > columns, len(forest.leaves) >= parts) == (True, True)
     edges = np.repeat(forest.thresholds[:, None], width, axis=1)
     for asked in (features, edges, np.nextafter(edges, np.float32(-np.inf))):
         np.testing.assert_array_equal(forest.score(asked), booster.inplace_predict(asked))
@@ -97,3 +101,27 @@ def test_rows_in_the_order_of_columns_and_parts_of_wider_rows_are_read_right() -
     expected = booster.inplace_predict(features)
     for same in (np.asfortranarray(features), wide[:, :5]):
         np.testing.assert_array_equal(Forest.of(booster).score(same), expected)
+
+
+@pytest.mark.parametrize(("depth", "width"), [(6, FEW), (7, 256)])
+def test_trees_of_few_leaves_and_of_more_are_looked_up_right(depth: int, width: int) -> None:
+    booster, features = wild(depth, 4, depth, 3)
+    forest = Forest.of(booster)
+    assert forest.leaves.shape == (3, width)
+    assert (forest.leaves != 0).sum(axis=1).max() > FEW // 2
+    np.testing.assert_array_equal(forest.score(features), booster.inplace_predict(features))
+
+
+def test_a_processor_without_long_vectors_gives_the_same_scores(tmp_path) -> None:
+    booster, features = fitted(4, 300, 6, 6, 10, 0.2)
+    assert Forest.of(booster).leaves.shape[1] == FEW
+    booster.save_model(tmp_path / "model.ubj")
+    np.save(tmp_path / "features.npy", features)
+    code = (
+        "import numpy as np; from pathlib import Path; from recsys.ranker import Ranker\n"
+        "scores = Ranker.read(Path('model.ubj')).score(np.load('features.npy')); np.save('scores.npy', scores)"
+    )
+    plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    there = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | plain | there, check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "scores.npy"), booster.inplace_predict(features))

@@ -60,6 +60,9 @@ def test_live_events_move_the_order(recommender):
 class Broken:
     name = "als"
 
+    def scorer(self, *_):
+        return self
+
     def score(self, _):
         raise ValueError("no trees")
 

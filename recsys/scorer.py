@@ -1,0 +1,62 @@
+"""Stage 2 while serving: scores of candidates by bytes, of which most are known before anybody asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys import scoring_kernels
+from recsys.features import NOT_TOUCHED, Context, known_of, parts
+from recsys.forest import Forest
+from recsys.item_stats import ItemStats
+from recsys.kernel import frozen
+from recsys.memory_kernels import LINE
+from recsys.types import Array, Float32s, Int64s
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """The trees of a ranker beside the statistics of one snapshot.
+
+    The scores are those of :meth:`recsys.forest.Forest.score` of the feature matrix, to the last bit.
+
+    Attributes:
+        forest: of the ranker.
+        stats: of all items.
+        parts: int64[6], where the columns of codes begin that are of the sources, of user and item, of the user, of
+            both compared and of the item; and where they end.
+        items: uint8[n_items, w], the codes of what is of the item alone.
+        strangers: uint8[1, w], those of an item that the user has not touched.
+    """
+
+    forest: Forest
+    stats: ItemStats
+    parts: Int64s
+    items: Array
+    strangers: Array
+
+    @classmethod
+    def of(cls, forest: Forest, stats: ItemStats, sources: int) -> Scorer:
+        """Of so many sources."""
+        features = parts(sources)
+        own = np.searchsorted(forest.columns["feature"], features)
+        items = _coded(forest, stats.values, features[4], own[4:])
+        strangers = _coded(forest, NOT_TOUCHED[None], features[1], own[1:3])
+        return cls(forest, stats, own, items, strangers)
+
+    def score(self, context: Context) -> Float32s:
+        """float32[n]: the score of each candidate.
+
+        Args:
+            context: of the scorer's statistics.
+        """
+        codes = (self.items, self.strangers, self.parts)
+        return scoring_kernels.score(codes, self.forest.coding, self.forest.walking, *known_of(context))
+
+
+def _coded(forest: Forest, values: Float32s, feature: int, place: Int64s) -> Array:
+    """uint8[n, w]: the codes of rows of features from one on, in whole lines of the cache."""
+    own = (int(place[0]), int(place[1]))
+    width = -(-max(own[1] - own[0], 1) // LINE) * LINE
+    return frozen(scoring_kernels.coded(frozen(values), int(feature), own, width, forest.coding))
