@@ -83,13 +83,15 @@ class Searched(NamedTuple):
 class Product(NamedTuple):
     """Scores that are inner products: a column, the number of the vectors and factors float32[n_items, d].
 
-    Items not known (bool[n_items]; of length 0 where every item is) have score 0.
+    Items not known (bool[n_items]; of length 0 where every item is) have score 0. What is proposed by a search has its
+    product already.
     """
 
     column: int
     vectors: int
     factors: Float32s
     known: Bools
+    searched: bool
 
 
 class Sources(NamedTuple):
@@ -123,6 +125,7 @@ class Work(NamedTuple):
     Attributes:
         chosen: int32[K], the candidates.
         spare: int32[K].
+        items: int32[K].
         query: int32[K].
         score: float32[S, K].
         rank: float32[S, K].
@@ -137,6 +140,7 @@ class Work(NamedTuple):
 
     chosen: Int32s
     spare: Int32s
+    items: Int32s
     query: Int32s
     score: Float32s
     rank: Float32s
@@ -154,6 +158,7 @@ def working(sources: Sources, width: int, columns: int, events: int) -> Work:
     """What each query is worked on with, one after the other."""
     visited = len(sources.visited)
     return Work(
+        np.empty(width, np.int32),
         np.empty(width, np.int32),
         np.empty(width, np.int32),
         np.empty(width, np.int32),

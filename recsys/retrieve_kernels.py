@@ -126,7 +126,9 @@ def retrieved(
             part = _part(merging, source)
             _fill_ranks(work.rank[source, :count], proposed[row, part], space.slots)
             scale[row, source] = scale_of(proposed[row, part], own[row, part], merging.depth, merging.share)
-        _score(row, work.chosen[:count], sources, vectors, space, work)
+        work.score[:, :count] = 0
+        _multiply(row, work.chosen[:count], sources.said, vectors, space.slots, work, proposed[row], own[row], merging)
+        _score(work.chosen[:count], sources, space, work)
         mode = LIVE if asked.user[row] < 0 else int(asked.discovery[row])
         _blend(work.score, scale[row], merging.weights[mode], work.blend[:count])
         _keep(work.blend[:count], work.rank, merging, work.kept[:count])
@@ -159,15 +161,33 @@ def _propose(
 
 
 @kernel
-def _score(row: int, chosen: Int32s, sources: Sources, vectors: Vectors, space: Space, work: Work) -> None:
-    """What each source says of one query's candidates, int32[n]; their slots, which hold their places, become 0."""
-    query, popular = work.query[: len(chosen)], sources.popular
-    query[:] = row
-    work.score[:, : len(chosen)] = 0
-    for number in range(len(sources.said)):
-        if sources.said[number].column != NONE:
-            said = sources.said[number]
-            _fill_products(said, vectors[said.vectors], query, chosen, work.score[said.column])
+def _multiply(
+    row: int,
+    chosen: Int32s,
+    said: tuple[Product, ...],
+    vectors: Vectors,
+    slots: Int32s,
+    work: Work,
+    proposed: Int32s,
+    own: Float32s,
+    merging: Merging,
+) -> None:
+    """The inner products of one query's candidates; those that a search has found are taken from there."""
+    work.query[: len(chosen)] = row
+    for number in range(len(said)):
+        one = said[number]
+        if one.column != NONE:
+            _fill_products(one, vectors[one.vectors], chosen, work.rank[one.column], work, work.score[one.column])
+            if one.searched:
+                for at in range(merging.starts[one.column], merging.starts[one.column + 1]):
+                    if proposed[at] >= 0:
+                        work.score[one.column, slots[proposed[at]] - 1] = own[at]
+
+
+@kernel
+def _score(chosen: Int32s, sources: Sources, space: Space, work: Work) -> None:
+    """What else is said of one query's candidates, int32[n]; their slots, which hold their places, become 0."""
+    popular = sources.popular
     for number in range(len(sources.similar)):
         if sources.similar[number].column != NONE:
             score, met = work.score[sources.similar[number].column], space.met[number, : work.met[number]]
@@ -258,15 +278,16 @@ def _fill_ranks(ranks: Float32s, proposed: Int32s, slots: Int32s) -> None:
 
 
 @kernel
-def _fill_products(said: Product, vectors: Float32s, query: Int32s, item: Int32s, score: Float32s) -> None:
-    """The inner products of one query's candidates; 0 is there for items that are not known."""
-    if len(said.known) == 0:
-        products(query, item, vectors, said.factors, score)
-        return
+def _fill_products(said: Product, vectors: Float32s, item: Int32s, rank: Float32s, work: Work, score: Float32s) -> None:
+    """The inner products of one query's candidates that are known, but for those that a search has found."""
+    places, items, found, used = work.spare, work.items, work.blend, 0
     for place in range(len(item)):
-        if said.known[item[place]]:
-            one = slice(place, place + 1)
-            products(query[one], item[one], vectors, said.factors, score[one])
+        if (len(said.known) == 0 or said.known[item[place]]) and not (said.searched and np.isfinite(rank[place])):
+            places[used], items[used] = place, item[place]
+            used += 1
+    products(work.query[:used], items[:used], vectors, said.factors, found[:used])
+    for at in range(used):
+        score[places[at]] = found[at]
 
 
 @kernel

@@ -45,7 +45,7 @@ _NOT_SIMILAR = Similar(NONE, _NO_WEIGHTS, 0.0, _NO_STARTS, _NO_ITEMS, _NO_SCORES
 _NOT_VISITED = Visited(NONE, _NO_EVENTS, 0.0)
 _NOT_POPULAR = Popular(NONE, _NO_ITEMS, _NO_SCORES)
 _NOT_SPECTRAL = Spectral(NONE, _NO_WEIGHTS, 0.0, _NO_SCORES, _NO_FACTORS)
-_NO_PRODUCT = Product(NONE, OF_ALS, _NO_FACTORS, EVERY_ITEM)
+_NO_PRODUCT = Product(NONE, OF_ALS, _NO_FACTORS, EVERY_ITEM, searched=False)
 
 
 class Retriever:
@@ -166,7 +166,7 @@ class _Found:
             case _ if (als := _als_of(source)) is not None and als is not self.als:
                 self.others.append((column, source))
             case DescribedSource() if not self.described:
-                self.described.append(Product(column, OF_ALS, frozen(source.factors), EVERY_ITEM))
+                self.described.append(Product(column, OF_ALS, frozen(source.factors), EVERY_ITEM, searched=False))
             case _ if (blocks := _blocks(source)) and len(self.searched) < MOST_SEARCHED:
                 self._search(column, source, blocks)
             case _:
@@ -184,7 +184,7 @@ class _Found:
                 self.spectral = Spectral(column, np.array(weights), half_life_days, share, frozen(factors))
         own = (blocks.codes, blocks.items, blocks.unit, blocks.length)
         self.searched.append(Searched(column, vectors, frozen(factors), *own))
-        self.said.append(Product(column, vectors, frozen(factors), known))
+        self.said.append(Product(column, vectors, frozen(factors), known, searched=True))
         self.searching.append((column, source))
 
     def arrays(self, *, searched: bool) -> Sources:
@@ -240,7 +240,7 @@ def _brought(
     for column, proposal in proposals:
         say = proposal.say
         if isinstance(say, Products) and BROUGHT + len(vectors) < MOST_VECTORS:
-            said = (*said, Product(column, BROUGHT + len(vectors), frozen(say.factors), say.known))
+            said = (*said, Product(column, BROUGHT + len(vectors), frozen(say.factors), say.known, searched=False))
             vectors.append(say.vectors)
         elif say is not None:
             further.append((column, say))
