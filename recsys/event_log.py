@@ -134,10 +134,7 @@ class EventLog(StateFile):
     def append(self, events: Sequence[LoggedEvent]) -> list[bool]:
         """Store events, all or none; whether each is new. They are on disk when it returns."""
         with transaction(self._connection, self._path) as connection:
-            sequences = _appended(connection, events)
-            for event, sequence in zip(events, sequences, strict=True):
-                if sequence and event.counts:
-                    self._marks.add(event.user_id, event.event_time, sequence)
+            sequences = self._append(connection, events)
         self._marks.keep(max(sequences, default=0))
         return [sequence > 0 for sequence in sequences]
 
@@ -193,6 +190,14 @@ class EventLog(StateFile):
         for _ in shrink(self._connection, self._path):
             yield 0
 
+    def _append(self, connection: sqlite3.Connection, events: Sequence[LoggedEvent]) -> list[int]:
+        """The sequence number of each event that is new, and 0 for the others."""
+        sequences = _appended(connection, events)
+        for event, sequence in zip(events, sequences, strict=True):
+            if sequence and event.counts:
+                self._marks.add(event.user_id, event.event_time, sequence)
+        return sequences
+
     def _mark_all(self) -> None:
         """Mark what no mark on disk tells of: a power failure took them, or they were never made."""
         after = self._marks.kept
@@ -206,7 +211,7 @@ class EventLog(StateFile):
 
 
 def _appended(connection: sqlite3.Connection, events: Sequence[LoggedEvent]) -> list[int]:
-    """The sequence number of each event that is new, and 0 for the others."""
+    """The sequence numbers of events in the table, 0 for those that were there before."""
     ((before,),) = connection.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchall()
     inserted = insert(connection, _APPEND, events, "ON CONFLICT (event_id) DO NOTHING")
     if sum(count for count, _ in inserted) == len(events):

@@ -36,7 +36,7 @@ _kept = _Kept()
 def space(n_items: int) -> Space:
     """What a kernel may write to and must leave as zeros."""
     if len(_kept.space.slots) != n_items:
-        sums, met = np.zeros((MOST_SIMILAR, n_items), np.float32), np.zeros((MOST_SIMILAR, n_items), np.int32)
+        sums, met = np.zeros((MOST_SIMILAR, n_items), np.float32), np.zeros((MOST_SIMILAR, n_items + 1), np.int32)
         _kept.space = Space(np.zeros(n_items, np.int32), sums, met)
     return _kept.space
 

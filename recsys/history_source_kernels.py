@@ -111,7 +111,7 @@ class Space(NamedTuple):
     Attributes:
         slots: int32[n_items].
         sums: float32[s, n_items], for each source of similar items.
-        met: int32[s, n_items], items whose sums are not 0; may hold anything.
+        met: int32[s, n_items + 1], items whose sums are not 0; may hold anything.
     """
 
     slots: Int32s
@@ -182,7 +182,7 @@ def look_back(history: History, events: slice, weight: Float32s, sources: Source
         source = sources.similar[number]
         if source.column != NONE:
             own = weight[number, events]
-            work.met[number] = _sum_up(item, own, source, space.sums[number], space.met[number])
+            work.met[number] = sum_up(item, own, source, space.sums[number], space.met[number])
     for number in range(len(sources.visited)):
         if sources.visited[number].column != NONE:
             own, seen, seen_weight = weight[visits + number, events], work.seen[number], work.seen_weight[number]
@@ -208,8 +208,11 @@ def weights_of(history: History, now: Int64s, sources: Sources) -> Float32s:
 
 
 @kernel
-def _sum_up(item: Int32s, weight: Float32s, source: Similar, sums: Float32s, met: Int32s) -> int:
-    """Add up the weighted neighbours of a history's items; returns how many items were met."""
+def sum_up(item: Int32s, weight: Float32s, source: Similar, sums: Float32s, met: Int32s) -> int:
+    """Add up the weighted neighbours of a history's items, in float32[n]; how many items were met: in int32[n + 1].
+
+    One more than there are, as each is written down before it is known whether it counts: no branch is foretold.
+    """
     for known in item:
         ask_for(source.neighbours, source.starts[known], source.starts[known + 1])
         ask_for(source.alike, source.starts[known], source.starts[known + 1])

@@ -14,9 +14,11 @@ from recsys.candidates import Candidates, merge, with_vectors
 from recsys.content import ContentModel
 from recsys.content_source import ContentSource, DescribedSource
 from recsys.fetching import space
+from recsys.history_source_kernels import Similar, sum_up
 from recsys.interactions import Histories
 from recsys.item_blocks import ItemBlocks
 from recsys.item_index import IndexChoice, ItemIndex
+from recsys.kernel import frozen
 from recsys.queries import QueryBatch
 from recsys.retriever import MOST_SIMILAR, Retriever
 from recsys.snapshot import Snapshot
@@ -142,6 +144,18 @@ def test_of_many_similar_items_the_best_come_first_whatever_their_magnitude():
         wanted, found = one_by_one((source,), batch, most), Retriever((source,)).retrieve(batch, most)
         np.testing.assert_array_equal(found.item_num, wanted.item_num)
         np.testing.assert_array_equal(found.rank, wanted.rank)
+
+
+def test_where_every_item_is_met_nothing_else_is_written_to():
+    n = 6
+    near = (np.array([0, n] + [n] * (n - 1)), np.arange(n, dtype=np.int32), np.ones(n, dtype=np.float32))
+    source = Similar(0, np.ones(10), 1e9, *map(frozen, near))
+    memory = np.full(n + 9, -7, dtype=np.int32)
+    twice, weight = np.zeros(2, dtype=np.int32), np.ones(2, dtype=np.float32)
+    assert sum_up(twice, weight, source, np.zeros(n, dtype=np.float32), memory[: n + 1]) == n
+    assert memory[:n].tolist() == list(range(n))
+    assert (memory[n + 1 :] == -7).all()
+    assert space(n).met.shape[1] > n
 
 
 @pytest.mark.parametrize("excluded", [0, 5, 40])

@@ -84,7 +84,7 @@ def test_an_event_that_is_not_committed_yet_is_not_taken_for_seen(log, writer, t
     writer.append([event(1)])
     with contextlib.closing(EventLog(tmp_path)) as other:
         other._connection.execute("BEGIN IMMEDIATE")
-        other._append(other._connection, event(2, SINCE + 1))
+        other._append(other._connection, [event(2, SINCE + 1)])
         assert len(lately.of_user("u", SINCE).events) == 1
         other._connection.execute("COMMIT")
     assert len(lately.of_user("u", SINCE).events) == 2
