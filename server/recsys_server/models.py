@@ -18,7 +18,7 @@ from recsys.errors import BundleError
 from recsys.recommender import Recommender
 from recsys.registry import Registry
 from recsys.rules import NO_RULES, AnyOf, Negated, Rules
-from recsys.types import Query
+from recsys.types import EventType, LiveEvent, Query
 from recsys_server.errors import NoBundleError
 
 RETRY_SECONDS = 300.0
@@ -167,13 +167,19 @@ def _load(path: Path) -> Recommender:
 def _warm_up(recommender: Recommender) -> None:
     """Touch what the first requests will need: the popular slate, then each stage for a personal query.
 
-    So too with a condition, under which other code searches, for the first request must not wait until it is compiled.
+    So too in all ways for which there is other code, for no request must wait until that is compiled: with a condition,
+    in the middle of a visit, explained, and with what else a recommender is asked.
     """
     popular = Query("", WARM_UP_SLATE, recommender.until)
     slate = recommender.answer([popular], time.perf_counter).slates[0]
     personal = [Query("", WARM_UP_SLATE, recommender.until, (item.item_id,)) for item in slate.items[:8]]
     for rules in (NO_RULES, Rules(condition=Negated(AnyOf(ITEM_ID, ())))) if personal else ():
         recommender.answer([replace(query, rules=rules) for query in personal], time.perf_counter)
+    for query in personal[:1]:
+        seen = LiveEvent(query.seed_item_ids[0], EventType.VIEW_ITEM, recommender.until)
+        visit = replace(query, slate_size=1, live_events=(seen,), explain=True, trace=True)
+        for ask in (recommender.answer, recommender.similar, recommender.rank_items):
+            ask([visit], time.perf_counter)
 
 
 def _fault(path: Path, code: int, said: list[str]) -> str:
