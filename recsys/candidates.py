@@ -92,17 +92,14 @@ def given(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int, keys:
     return merge([source.propose(batch, k) for source in sources], batch, keys)
 
 
-def merge(proposals: Sequence[Proposal], batch: QueryBatch, keys: Int64s | None = None) -> Candidates:
-    """What the proposals for one batch say of some pairs (rising keys); of all proposed ones for None."""
+def merge(proposals: Sequence[Proposal], batch: QueryBatch, keys: Int64s) -> Candidates:
+    """What the proposals for one batch say of some pairs (rising keys)."""
     proposed = np.concatenate([proposal.item_num for proposal in proposals], axis=1)
     own = np.concatenate([proposal.score for proposal in proposals], axis=1)
     starts = np.array([0, *accumulate(proposal.item_num.shape[1] for proposal in proposals)])
+    query, item = (part.astype(np.int32) for part in np.divmod(keys, batch.n_items))
     slots = fetching.slots(batch.n_items)
-    if keys is None:
-        found = merge_kernels.merged(proposed, own, starts, SCALE_RANK, LEAST_SCALE, slots)
-    else:
-        query, item = (part.astype(np.int32) for part in np.divmod(keys, batch.n_items))
-        found = merge_kernels.told(query, item, proposed, own, starts, SCALE_RANK, LEAST_SCALE, slots)
+    found = merge_kernels.told(query, item, proposed, own, starts, SCALE_RANK, LEAST_SCALE, slots)
     query_num, item_num, score, _, _ = found
     for column, proposal in enumerate(proposals):
         if proposal.say is not None:

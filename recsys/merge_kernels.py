@@ -36,13 +36,6 @@ scales float32[q, S]."""
 
 
 @kernel
-def merged(proposed: Int32s, score: Float32s, starts: Int64s, depth: int, share: float, slots: Int32s) -> Merged:
-    """What is proposed, each item once, as :func:`union` tells, and :func:`ranks_of` and :func:`scales_of` of it."""
-    query, item = union(proposed, slots)
-    return told(query, item, proposed, score, starts, depth, share, slots)
-
-
-@kernel
 def told(
     query: Int32s,
     item: Int32s,
@@ -53,34 +46,9 @@ def told(
     share: float,
     slots: Int32s,
 ) -> Merged:
-    """The same of some pairs."""
+    """What proposals say of some pairs, as :func:`ranks_of` and :func:`scales_of` tell."""
     rank = ranks_of(query, item, proposed, starts, slots)
     return query, item, np.zeros_like(rank), rank, scales_of(proposed, score, starts, depth, share)
-
-
-@kernel
-def union(proposed: Int32s, slots: Int32s) -> tuple[Int32s, Int32s]:
-    """The different items of each row of proposals, as pairs ordered by query, then item: int32[n] each.
-
-    Args:
-        proposed: int32[q, K], -1 for none.
-        slots: int32[n_items], all 0, and left so.
-    """
-    query, item = np.empty(proposed.size, dtype=np.int32), np.empty(proposed.size, dtype=np.int32)
-    spare = np.empty(proposed.shape[1], dtype=np.int32)
-    used = 0
-    for row in range(len(proposed)):
-        begin = used
-        for column in range(proposed.shape[1]):
-            one = proposed[row, column]
-            if one >= 0 and slots[one] == 0:
-                slots[one] = 1
-                query[used], item[used] = row, one
-                used += 1
-        sort(item[begin:used], spare[: used - begin], len(slots))
-        for place in range(begin, used):
-            slots[item[place]] = 0
-    return query[:used].copy(), item[:used].copy()
 
 
 @kernel

@@ -121,7 +121,7 @@ def retrieved(
         mark(space.slots, asked.excluded[start:stop], offset, NONE)
         _propose(sources, merging, asked.allowed, space, work, proposed[row], own[row])
         mark(space.slots, asked.excluded[start:stop], offset, 0)
-        count = _union(proposed[row], work.chosen, work.spare, space.slots)
+        count = union(proposed[row], work.chosen, work.spare, space.slots)
         for source in range(columns):
             part = _part(merging, source)
             _fill_ranks(work.rank[source, :count], proposed[row, part], space.slots)
@@ -254,7 +254,7 @@ def _part(merging: Merging, source: int) -> slice:
 
 
 @kernel
-def _union(proposed: Int32s, members: Int32s, spare: Int32s, slots: Int32s) -> int:
+def union(proposed: Int32s, members: Int32s, spare: Int32s, slots: Int32s) -> int:
     """Write down the different items of int32[K], rising, and in their slots their 1-based places; returns how many."""
     count = 0
     for one in proposed:

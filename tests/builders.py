@@ -1,6 +1,6 @@
 """Values for tests, made of the few facts that matter to a test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from recsys.model import Model
 from recsys.queries import QueryBatch, exclusions
 from recsys.recommender import Identity, Recommender
 from recsys.sources import Proposal
-from recsys.types import EventType, ExcludePolicy, Int32s, ServedFrom, Slate, SlateItem
+from recsys.types import EventType, ExcludePolicy, Int32s, Int64s, ServedFrom, Slate, SlateItem
 from recsys_server import codec_slate
 
 
@@ -124,3 +124,10 @@ def score_of(proposal: Proposal, query: np.ndarray, item: np.ndarray) -> np.ndar
         proposal.say(query.astype(np.int32), item.astype(np.int32), score, 1)
     assert not score[:, 0].any()
     return score[:, 1]
+
+
+def proposed_keys(proposals: Sequence[Proposal], batch: QueryBatch) -> Int64s:
+    """Of all pairs that are proposed, rising."""
+    item = np.concatenate([proposal.item_num for proposal in proposals], axis=1)
+    query, place = np.nonzero(item >= 0)
+    return np.unique(batch.keys(query, item[query, place]))

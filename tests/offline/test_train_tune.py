@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import builders
 import worlds
 from recsys import splits
 from recsys.candidates import merge
@@ -39,7 +40,8 @@ def test_joining_one_by_one_is_the_blend_of_all(seed, policy):
         assert question.ndcg >= before.ndcg
     if not question.proposals:
         return
-    candidates = merge(question.proposals, question.batch)
+    proposed = builders.proposed_keys(question.proposals, question.batch)
+    candidates = merge(question.proposals, question.batch, proposed)
     weights = np.array(question.weights, dtype=np.float32)
     np.testing.assert_array_equal(question.keys, question.batch.keys(candidates.query_num, candidates.item_num))
     np.testing.assert_allclose(question.blend, candidates.scaled @ weights, rtol=1e-4, atol=1e-4)

@@ -75,7 +75,8 @@ def histories(items: list[int]) -> Histories:
 
 def one_by_one(sources: tuple[CandidateSource, ...], batch: QueryBatch, k: int) -> Candidates:
     batch = with_vectors(sources, batch)
-    return merge([source.propose(batch, k) for source in sources], batch)
+    proposals = [source.propose(batch, k) for source in sources]
+    return merge(proposals, batch, builders.proposed_keys(proposals, batch))
 
 
 @st.composite

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
-from recsys import fetching, merge_kernels, order_kernels, product_kernels, row_kernels
+from recsys import fetching, order_kernels, product_kernels, retrieve_kernels, row_kernels
 from recsys.kernel import frozen
 from recsys.types import SECONDS_PER_DAY as DAY
 
@@ -202,15 +202,15 @@ def test_places_and_the_leading_are_those_of_a_stable_sort(seed, limit):
 
 
 @pytest.mark.parametrize("n_items", [1, 200, 256, 257, 70_000, 17_000_000])
-def test_the_union_of_proposals_is_ordered_by_query_then_item(n_items):
-    random = np.random.default_rng(n_items)
-    proposed = random.integers(-1, n_items, (3, 90)).astype(np.int32)
-    proposed[:, :2] = [-1, n_items - 1]
-    slots = np.zeros(n_items, dtype=np.int32)
-    query, item = merge_kernels.union(proposed, slots)
-    expected = [(row, one) for row in range(3) for one in np.unique(proposed[row]).tolist() if one >= 0]
-    assert list(zip(query.tolist(), item.tolist(), strict=True)) == expected
-    assert not slots.any()
+def test_the_union_of_proposals_rises_and_slots_hold_the_places(n_items):
+    proposed = np.random.default_rng(n_items).integers(-1, n_items, 90).astype(np.int32)
+    proposed[:2] = [-1, n_items - 1]
+    slots, found, spare = np.zeros(n_items, dtype=np.int32), np.empty_like(proposed), np.empty_like(proposed)
+    count = retrieve_kernels.union(proposed, found, spare, slots)
+    expected = [one for one in np.unique(proposed).tolist() if one >= 0]
+    assert found[:count].tolist() == expected
+    assert slots[expected].tolist() == [*range(1, len(expected) + 1)]
+    assert np.count_nonzero(slots) == len(expected)
 
 
 def test_each_thread_has_slots_of_its_own_as_many_as_it_needs():
