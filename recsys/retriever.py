@@ -165,6 +165,8 @@ class _Found:
                 self.popular = Popular(column, frozen(source.order.astype(np.int32)), frozen(source.popularity))
             case _ if (als := _als_of(source)) is not None and als is not self.als:
                 self.others.append((column, source))
+            case SpectralSource() if self.spectral is not _NOT_SPECTRAL:
+                self.others.append((column, source))
             case DescribedSource() if not self.described:
                 self.described.append(Product(column, OF_ALS, frozen(source.factors), EVERY_ITEM, searched=False))
             case _ if (blocks := _blocks(source)) and len(self.searched) < MOST_SEARCHED:
@@ -185,19 +187,23 @@ class _Found:
         own = (blocks.codes, blocks.items, blocks.unit, blocks.length)
         self.searched.append(Searched(column, vectors, frozen(factors), *own))
         self.said.append(Product(column, vectors, frozen(factors), known, searched=True))
-        self.searching.append((column, source))
+        if not isinstance(source, ContentSource):  # whose few items are searched under any filter
+            self.searching.append((column, source))
 
     def arrays(self, *, searched: bool) -> Sources:
-        """The arrays, with or without the sources that are searched."""
+        """The arrays, with or without the sources that propose by themselves where few items are allowed."""
         blocks = (_NO_BLOCKS.codes, _NO_BLOCKS.items, _NO_BLOCKS.unit, _NO_BLOCKS.length)
         none = Searched(NONE, OF_ALS, _NO_FACTORS, *blocks)
+        alone = {column for column, _ in self.searching} if not searched else set()
+        found = [one for one in self.searched if one.column not in alone]
+        said = [one for one in self.said if one.column not in alone]
         return Sources(
             (*self.similar, *[_NOT_SIMILAR] * (MOST_SIMILAR - len(self.similar))),
             (*self.visited, *[_NOT_VISITED] * (MOST_VISITED - len(self.visited))),
             self.popular,
             self.spectral if searched else _NOT_SPECTRAL,
-            ((*self.searched, *[none] * (MOST_SEARCHED - len(self.searched))) if searched else (none,) * MOST_SEARCHED),
-            (*self.described, *self.said) if searched else (*self.described,),
+            (*found, *[none] * (MOST_SEARCHED - len(found))),
+            (*self.described, *said),
         )
 
 
