@@ -17,17 +17,23 @@ MANY_EXCLUDED = 200
 """Queries with more exclusions are searched for apart, so that the others need not fetch as much on top."""
 Fetch = Callable[[QueryBatch, int], tuple[Int32s, Float32s]]
 """Some queries and a number m, to the best m items of each, whether excluded or not: int32[q, m] and float32[q, m]."""
-MOST_SIMILAR = 3
+MOST_SIMILAR = 4
 """Sources of similar items that have sums of their own."""
 EVERY_ITEM = np.zeros(0, dtype=bool)
 ANY_SCORE = float(-np.inf)
 POSITIVE = float(np.finfo(np.float32).smallest_subnormal)
 
 
+def _space(n_items: int) -> Space:
+    noted = n_items + 2
+    sums = np.zeros((noted, MOST_SIMILAR), np.float32)
+    return Space(np.zeros(n_items, np.int32), np.empty(noted, np.int32), sums, np.zeros(noted, np.int32))
+
+
 class _Kept(threading.local):
     """What kernels note down of items, in each thread some arrays, as making them would cost more than a query does."""
 
-    space = Space(np.zeros(0, np.int32), np.zeros((MOST_SIMILAR, 0), np.float32), np.zeros((MOST_SIMILAR, 0), np.int32))
+    space = _space(0)
 
 
 _kept = _Kept()
@@ -36,8 +42,7 @@ _kept = _Kept()
 def space(n_items: int) -> Space:
     """What a kernel may write to and must leave as zeros."""
     if len(_kept.space.slots) != n_items:
-        sums, met = np.zeros((MOST_SIMILAR, n_items), np.float32), np.zeros((MOST_SIMILAR, n_items + 1), np.int32)
-        _kept.space = Space(np.zeros(n_items, np.int32), sums, met)
+        _kept.space = _space(n_items)
     return _kept.space
 
 

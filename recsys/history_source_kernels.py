@@ -15,8 +15,6 @@ from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt8
 
 NONE = -1
 """Column of a source that is not there."""
-NOTHING = np.float32(-1e-45)
-"""A sum of an item that was met and has none: less than all that is proposed, and told from 0, which is of no item."""
 BINS, DROPPED = 512, 17
 """Scores are counted by magnitude: by their bits less the last ones, which makes bins of some 1 %."""
 
@@ -51,10 +49,9 @@ class Visited(NamedTuple):
 
 
 class Popular(NamedTuple):
-    """The source of popular items: its column, int32[m] the first of those allowed in their order, float32[n_items]."""
+    """The source of popular items: its column, and float32[n_items]."""
 
     column: int
-    order: Int32s
     popularity: Float32s
 
 
@@ -106,17 +103,22 @@ class Sources(NamedTuple):
 
 
 class Space(NamedTuple):
-    """What is noted down of items, all 0 and left so.
+    """What is noted down of items while a query is worked on; they are numbered from 1 as the query meets them.
+
+    All is 0 between queries, but for ``met``, which may hold anything.
 
     Attributes:
-        slots: int32[n_items].
-        sums: float32[s, n_items], for each source of similar items.
-        met: int32[s, n_items + 1], items whose sums are not 0; may hold anything.
+        slots: int32[n_items], the number of an item; 0 where it was not met.
+        met: int32[n_items + 2], the items by number: one more than there are, as each is written down before it is
+            known whether it is new, so that no branch is foretold.
+        sums: float32[n_items + 2, s], by number, for each source of similar items.
+        places: int32[n_items + 2], by number, the 1-based place among the candidates.
     """
 
     slots: Int32s
-    sums: Float32s
     met: Int32s
+    sums: Float32s
+    places: Int32s
 
 
 class Work(NamedTuple):
@@ -124,6 +126,8 @@ class Work(NamedTuple):
 
     Attributes:
         chosen: int32[K], the candidates.
+        numbers: int32[K], of the candidates, and
+        proposed: int32[K], of the proposals; 0 where there is none.
         spare: int32[K].
         items: int32[K].
         query: int32[K].
@@ -131,7 +135,6 @@ class Work(NamedTuple):
         rank: float32[S, K].
         blend: float32[K].
         kept: bool[K].
-        met: int64[s], for each source of similar items how many were met.
         seen: int32[v, e], for each source of visits the user's items, and
         seen_weight: float32[v, e] what they weigh.
         seen_count: int64[v].
@@ -139,6 +142,8 @@ class Work(NamedTuple):
     """
 
     chosen: Int32s
+    numbers: Int32s
+    proposed: Int32s
     spare: Int32s
     items: Int32s
     query: Int32s
@@ -146,7 +151,6 @@ class Work(NamedTuple):
     rank: Float32s
     blend: Float32s
     kept: Bools
-    met: Int64s
     seen: Int32s
     seen_weight: Float32s
     seen_count: Int64s
@@ -162,11 +166,12 @@ def working(sources: Sources, width: int, columns: int, events: int) -> Work:
         np.empty(width, np.int32),
         np.empty(width, np.int32),
         np.empty(width, np.int32),
+        np.empty(width, np.int32),
+        np.empty(width, np.int32),
         np.empty((columns, width), np.float32),
         np.empty((columns, width), np.float32),
         np.empty(width, np.float32),
         np.empty(width, np.bool_),
-        np.zeros(len(sources.similar), np.int64),
         np.empty((visited, events), np.int32),
         np.empty((visited, events), np.float32),
         np.zeros(visited, np.int64),
@@ -175,18 +180,44 @@ def working(sources: Sources, width: int, columns: int, events: int) -> Work:
 
 
 @kernel
-def look_back(history: History, events: slice, weight: Float32s, sources: Sources, space: Space, work: Work) -> None:
-    """What one history says: the sums of similar items, and the user's own items."""
+def visit(history: History, events: slice, weight: Float32s, sources: Sources, space: Space, work: Work) -> None:
+    """Fill what one history says of the user's own items, before any item has a number."""
     item, session, visits = history.item[events], history.session[events], len(sources.similar)
-    for number in range(len(sources.similar)):
-        source = sources.similar[number]
-        if source.column != NONE:
-            own = weight[number, events]
-            work.met[number] = sum_up(item, own, source, space.sums[number], space.met[number])
     for number in range(len(sources.visited)):
         if sources.visited[number].column != NONE:
             own, seen, seen_weight = weight[visits + number, events], work.seen[number], work.seen_weight[number]
             work.seen_count[number] = visited_row(item, session, own, space.slots, seen, seen_weight, work.links)
+
+
+@kernel
+def meet(history: History, events: slice, weight: Float32s, sources: Sources, space: Space, met: int) -> int:
+    """Sum up what is similar to one history, where so many items were met; how many are met then."""
+    for number in range(len(sources.similar)):
+        source = sources.similar[number]
+        if source.column != NONE:
+            met = sum_up(history.item[events], weight[number, events], source, space, number, met)
+    return met
+
+
+@kernel
+def number_of(item: np.uint64, slots: Int32s, met: Int32s, count: np.uint64) -> tuple[np.uint64, np.uint64]:
+    """The number of an item, where so many were met; and how many are met then."""
+    number = np.uint64(slots[item])
+    met[count + np.uint64(1)] = item
+    count += np.uint64(number == 0)
+    number = number if number != 0 else count
+    slots[item] = number
+    return number, count
+
+
+@kernel
+def forget(space: Space, met: int) -> None:
+    """Leave no trace of so many items that were met."""
+    for number in range(1, met + 1):
+        space.slots[space.met[number]] = 0
+        space.places[number] = 0
+        for source in range(space.sums.shape[1]):
+            space.sums[number, source] = 0
 
 
 @kernel
@@ -208,65 +239,82 @@ def weights_of(history: History, now: Int64s, sources: Sources) -> Float32s:
 
 
 @kernel
-def sum_up(item: Int32s, weight: Float32s, source: Similar, sums: Float32s, met: Int32s) -> int:
-    """Add up the weighted neighbours of a history's items, in float32[n]; how many items were met: in int32[n + 1].
+def sum_up(item: Int32s, weight: Float32s, source: Similar, space: Space, column: int, met: int) -> int:
+    """Add up the weighted neighbours of a history's items, in a column of the sums; how many items are met then.
 
-    One more than there are, as each is written down before it is known whether it counts: no branch is foretold.
+    Places are unsigned, as those that may count from the end take several times as long.
     """
+    slots, items, sums, count = space.slots, space.met, space.sums, np.uint64(met)
+    starts, neighbours, alike, own = source.starts, source.neighbours, source.alike, np.uint64(column)
     for known in item:
-        ask_for(source.neighbours, source.starts[known], source.starts[known + 1])
-        ask_for(source.alike, source.starts[known], source.starts[known + 1])
-    count = 0
+        ask_for(neighbours, starts[known], starts[known + 1])
+        ask_for(alike, starts[known], starts[known + 1])
     for at in range(len(item)):
-        for place in range(source.starts[item[at]], source.starts[item[at] + 1]):
-            neighbour = source.neighbours[place]
-            before = sums[neighbour]
-            summed = np.float32(before + weight[at] * source.alike[place])
-            sums[neighbour] = summed if summed != 0 else NOTHING
-            met[np.uint64(count)] = neighbour
-            count += before == 0
+        for place in range(np.uint64(starts[item[at]]), np.uint64(starts[item[at] + 1])):
+            number, count = number_of(np.uint64(neighbours[place]), slots, items, count)
+            sums[number, own] += weight[at] * alike[place]
+    return np.int64(count)  # type: ignore[return-value]
+
+
+@kernel
+def best_sums(
+    column: int, excluded: int, met: int, space: Space, allowed: Bools, proposed: Int32s, own: Float32s
+) -> None:
+    """The best of the items that were met, of those with sums above 0, as :func:`recsys.order_kernels.best_allowed`.
+
+    The first of them, so many, are excluded. Sums are counted by magnitude, so that hardly more than are wanted are put
+    in order.
+    """
+    bits_of, items, which = space.sums.view(np.int32), space.met, np.uint64(column)
+    keys, size = np.empty(met - excluded + 1, dtype=np.int64), np.uint64(0)
+    for number in range(np.uint64(excluded + 1), np.uint64(met + 1)):
+        bits = bits_of[number, which]
+        keys[size] = (np.int64(bits) << 32) | (0x7FFFFFFF - np.int64(items[number]))
+        size += np.uint64(bits > 0)
+    if len(allowed) > 0:
+        size = _permitted(keys[:size], allowed)
+    least, count = _least(keys[:size], len(proposed)), np.uint64(0)
+    for at in range(size):
+        keys[count] = keys[at]
+        count += np.uint64(keys[at] >= least)
+    _write_best(keys[:count], proposed, own)
+
+
+@kernel
+def _permitted(keys: Int64s, allowed: Bools) -> np.uint64:
+    """Bring the keys of allowed items to the front; how many they are."""
+    count = np.uint64(0)
+    for at in range(np.uint64(len(keys))):
+        keys[count] = keys[at]
+        count += np.uint64(allowed[0x7FFFFFFF - (keys[at] & 0x7FFFFFFF)])
     return count
 
 
 @kernel
-def best_sums(met: Int32s, sums: Float32s, slots: Int32s, allowed: Bools, proposed: Int32s, own: Float32s) -> None:
-    """The best of the items that were met, of those with sums above 0, as :func:`recsys.order_kernels.best_allowed`.
-
-    Sums are counted by magnitude, so that hardly more than are wanted are put in order.
-    """
-    bits, bits_of, top = np.empty(len(met), dtype=np.int32), sums.view(np.int32), np.int32(0)
-    for at in range(len(met)):
-        item = met[at]
-        may = (slots[item] == 0) & (len(allowed) == 0 or allowed[item])
-        bits[at] = max(bits_of[item], 0) if may else 0
-        top = max(top, bits[at])
-    least = _least(bits, int(top), len(proposed))
-    keys, size = np.empty(len(met) + 1, dtype=np.int64), np.uint64(0)
-    for at in range(len(met)):
-        keys[size] = (np.int64(bits[at]) << 32) | (0x7FFFFFFF - np.int64(met[at]))
-        size += np.uint64(bits[at] >= least)
-    _write_best(keys[:size], proposed, own)
-
-
-@kernel
-def _least(bits: Int32s, top: int, wanted: int) -> int:
-    """The bits of a score above 0 that at least so many reach, or all that are above 0; of int32[n], up to ``top``."""
+def _least(keys: Int64s, wanted: int) -> int:
+    """A number that at least so many keys reach, or all of them: scores, all above 0, are counted by magnitude."""
+    top = np.int64(0)
+    for key in keys:
+        top = max(top, key)
+    top >>= 32
     counts, reached = np.zeros(BINS, dtype=np.int64), 0
-    for own in bits:
-        counts[min((top - own) >> DROPPED, BINS - 1)] += own > 0
+    for key in keys:
+        counts[np.uint64(min((top - (key >> 32)) >> DROPPED, BINS - 1))] += 1
     for place in range(BINS - 1):
         reached += counts[place]
         if reached >= wanted:
-            return max(top - ((place + 1) << DROPPED) + 1, 1)
-    return 1
+            return np.int64(top - ((place + 1) << DROPPED) + 1) << 32  # type: ignore[return-value]
+    return np.int64(0)  # type: ignore[return-value]
 
 
 @kernel
-def best_seen(item: Int32s, weight: Float32s, slots: Int32s, allowed: Bools, proposed: Int32s, own: Float32s) -> None:
+def best_seen(
+    item: Int32s, weight: Float32s, excluded: int, slots: Int32s, allowed: Bools, proposed: Int32s, own: Float32s
+) -> None:
     """The best of a user's own items, of those that weigh more than 0."""
     keys, size = np.empty(len(item), dtype=np.int64), 0
     for at in range(len(item)):
-        if weight[at] > 0 and slots[item[at]] == 0 and (len(allowed) == 0 or allowed[item[at]]):
+        if weight[at] > 0 and not _is_first(slots[item[at]], excluded) and (len(allowed) == 0 or allowed[item[at]]):
             keys[size] = key_of(weight[at], item[at])
             size += 1
     _write_best(keys[:size], proposed, own)
@@ -296,13 +344,21 @@ def _larger(keys: Int64s, than: int) -> int:
 
 
 @kernel
-def most_popular(popular: Popular, slots: Int32s, proposed: Int32s, own: Float32s) -> None:
+def most_popular(
+    popularity: Float32s, order: Int32s, excluded: int, slots: Int32s, proposed: Int32s, own: Float32s
+) -> None:
     """The first popular items that are not excluded."""
     place = 0
     for rank in range(len(proposed)):
-        while place < len(popular.order) and slots[popular.order[place]] != 0:
+        while place < len(order) and _is_first(slots[order[place]], excluded):
             place += 1
-        found = place < len(popular.order)
-        proposed[rank] = popular.order[place] if found else NONE
-        own[rank] = popular.popularity[popular.order[place]] if found else 0
+        found = place < len(order)
+        proposed[rank] = order[place] if found else NONE
+        own[rank] = popularity[order[place]] if found else 0
         place += 1
+
+
+@kernel
+def _is_first(number: int, count: int) -> bool:
+    """Whether a number is among the first ones: of what is excluded, as that is met first."""
+    return 0 < number <= count

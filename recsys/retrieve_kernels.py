@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recsys.held_kernels import Held
 from recsys.history_source_kernels import (
     NONE,
-    NOTHING,
     History,
     Product,
     Sources,
@@ -20,20 +20,25 @@ from recsys.history_source_kernels import (
     Work,
     best_seen,
     best_sums,
-    look_back,
+    forget,
+    meet,
     most_popular,
+    number_of,
+    visit,
     weights_of,
     working,
 )
 from recsys.index_kernels import best
 from recsys.kernel import kernel
 from recsys.merge_kernels import scale_of, sort
-from recsys.order_kernels import mark, mark_leading
+from recsys.order_kernels import mark_leading
 from recsys.product_kernels import products
 from recsys.row_kernels import weighted_rows
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
 LIVE = 2
+OF_ALS, OF_SPECTRAL = 0, 1
+"""The numbers of vectors."""
 
 
 class Asked(NamedTuple):
@@ -74,8 +79,8 @@ class Merging(NamedTuple):
     reserved: Bools
 
 
-Vectors = tuple[Float32s, Float32s, Float32s, Float32s]
-"""float32[q, d] each: of ALS, of the spectral source, and two that the other sources bring along."""
+Vectors = tuple[Float32s, Float32s]
+"""float32[q, d] each: of ALS, and of the spectral source."""
 Found = tuple[Int32s, Int32s, Float32s, Float32s, Float32s, Float32s]
 """Candidates: queries int32[n], items int32[n], scores float32[n, S], ranks float32[n, S], scales float32[q, S], and
 the blend float32[n]."""
@@ -83,10 +88,11 @@ the blend float32[n]."""
 
 @kernel
 def retrieved(
+    held: Held,
     history: History,
     asked: Asked,
-    sources: Sources,
-    vectors: Vectors,
+    popular: Int32s,
+    of_als: Float32s,
     proposed: Int32s,
     own: Float32s,
     merging: Merging,
@@ -95,40 +101,44 @@ def retrieved(
     """The candidates of each query, ordered by query, then item.
 
     Args:
+        held: some of the sources (:class:`recsys.history_source_kernels.Sources`).
         history: of the queries.
         asked: the queries.
-        sources: some of the sources.
-        vectors: of the queries; those of the spectral source, if it is among the sources, are made.
+        popular: int32[m], the first items of the source of popular ones that are allowed, in its order.
+        of_als: float32[q, d], the vectors of the queries.
         proposed: int32[q, K], what the other sources propose, best first, -1 after the last; the rest is filled.
         own: float32[q, K], the scores of these.
         merging: how they become candidates.
         space: of this thread.
     """
+    sources: Sources = held.value
     rows, width, columns = len(asked.now), proposed.shape[1], len(merging.starts) - 1
     most = _most(merging, width) * rows
     query, item, blend = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.float32)
     score, rank = np.empty((most, columns), np.float32), np.empty((most, columns), np.float32)
     scale, used, stop = np.empty((rows, columns), np.float32), 0, 0
     weight = weights_of(history, asked.now, sources)
-    vectors = (vectors[0], _spectral(history, asked.now, sources.spectral, vectors[1]), vectors[2], vectors[3])
+    vectors = (of_als, _spectral(history, asked.now, sources.spectral))
     _search(sources, vectors, asked, merging, space.slots, proposed, own)
     work = working(sources, width, columns, len(history.item))
     for row in range(rows):
-        look_back(history, slice(history.indptr[row], history.indptr[row + 1]), weight, sources, space, work)
-        start, offset = stop, row * len(space.slots)
+        events, start, offset = slice(history.indptr[row], history.indptr[row + 1]), stop, row * len(space.slots)
+        visit(history, events, weight, sources, space, work)
         while stop < len(asked.excluded) and asked.excluded[stop] < offset + len(space.slots):
+            number_of(np.uint64(asked.excluded[stop] - offset), space.slots, space.met, np.uint64(stop - start))
             stop += 1
-        mark(space.slots, asked.excluded[start:stop], offset, NONE)
-        _propose(sources, merging, asked.allowed, space, work, proposed[row], own[row])
-        mark(space.slots, asked.excluded[start:stop], offset, 0)
-        count = union(proposed[row], work.chosen, work.spare, space.slots)
+        met = meet(history, events, weight, sources, space, stop - start)
+        noted = (popular, asked.allowed, stop - start, met)
+        _propose(sources, merging, noted, space, work, proposed[row], own[row])
+        count, met = union(proposed[row], work, space, met)
         for source in range(columns):
             part = _part(merging, source)
-            _fill_ranks(work.rank[source, :count], proposed[row, part], space.slots)
+            fill_ranks(work.rank[source, :count], work.proposed[part], space.places)
             scale[row, source] = scale_of(proposed[row, part], own[row, part], merging.depth, merging.share)
         work.score[:, :count] = 0
-        _multiply(row, work.chosen[:count], sources.said, vectors, space.slots, work, proposed[row], own[row], merging)
-        _score(work.chosen[:count], sources, space, work)
+        _multiply(row, work.chosen[:count], sources.said, vectors, space.places, work, own[row], merging)
+        _score(count, sources, space, work)
+        forget(space, met)
         mode = LIVE if asked.user[row] < 0 else int(asked.discovery[row])
         _blend(work.score, scale[row], merging.weights[mode], work.blend[:count])
         _keep(work.blend[:count], work.rank, merging, work.kept[:count])
@@ -143,21 +153,38 @@ def retrieved(
 
 @kernel
 def _propose(
-    sources: Sources, merging: Merging, allowed: Bools, space: Space, work: Work, proposed: Int32s, own: Float32s
+    sources: Sources,
+    merging: Merging,
+    noted: tuple[Int32s, Bools, int, int],
+    space: Space,
+    work: Work,
+    proposed: Int32s,
+    own: Float32s,
 ) -> None:
-    """Fill one query's proposals int32[K] and their scores float32[K]; the slots of excluded items are not 0."""
+    """Fill one query's proposals int32[K] and their scores float32[K].
+
+    Args:
+        sources: of which some propose here.
+        merging: says where.
+        noted: the popular items and those allowed, how many items are excluded, and how many the query has met.
+        space: with the items that it has met.
+        work: with what its history says.
+        proposed: int32[K].
+        own: float32[K].
+    """
+    popular, allowed, excluded, met = noted
     for number in range(len(sources.similar)):
         if sources.similar[number].column != NONE:
-            part, met = _part(merging, sources.similar[number].column), space.met[number, : work.met[number]]
-            best_sums(met, space.sums[number], space.slots, allowed, proposed[part], own[part])
+            part = _part(merging, sources.similar[number].column)
+            best_sums(number, excluded, met, space, allowed, proposed[part], own[part])
     for number in range(len(sources.visited)):
         if sources.visited[number].column != NONE:
             part, count = _part(merging, sources.visited[number].column), work.seen_count[number]
-            seen, seen_weight = work.seen[number, :count], work.seen_weight[number, :count]
-            best_seen(seen, seen_weight, space.slots, allowed, proposed[part], own[part])
+            seen, weight = work.seen[number, :count], work.seen_weight[number, :count]
+            best_seen(seen, weight, excluded, space.slots, allowed, proposed[part], own[part])
     if sources.popular.column != NONE:
         part = _part(merging, sources.popular.column)
-        most_popular(sources.popular, space.slots, proposed[part], own[part])
+        most_popular(sources.popular.popularity, popular, excluded, space.slots, proposed[part], own[part])
 
 
 @kernel
@@ -166,9 +193,8 @@ def _multiply(
     chosen: Int32s,
     said: tuple[Product, ...],
     vectors: Vectors,
-    slots: Int32s,
+    places: Int32s,
     work: Work,
-    proposed: Int32s,
     own: Float32s,
     merging: Merging,
 ) -> None:
@@ -180,34 +206,36 @@ def _multiply(
             _fill_products(one, vectors[one.vectors], chosen, work.rank[one.column], work, work.score[one.column])
             if one.searched:
                 for at in range(merging.starts[one.column], merging.starts[one.column + 1]):
-                    if proposed[at] >= 0:
-                        work.score[one.column, slots[proposed[at]] - 1] = own[at]
+                    if work.proposed[at]:
+                        work.score[one.column, places[work.proposed[at]] - 1] = own[at]
 
 
 @kernel
-def _score(chosen: Int32s, sources: Sources, space: Space, work: Work) -> None:
-    """What else is said of one query's candidates, int32[n]; their slots, which hold their places, become 0."""
+def _score(count: int, sources: Sources, space: Space, work: Work) -> None:
+    """What else is said of so many candidates of one query."""
     popular = sources.popular
     for number in range(len(sources.similar)):
         if sources.similar[number].column != NONE:
-            score, met = work.score[sources.similar[number].column], space.met[number, : work.met[number]]
-            _take_sums(space.sums[number], met, chosen, score)
+            score = work.score[sources.similar[number].column]
+            for place in range(count):
+                score[place] = space.sums[work.numbers[place], number]
     for number in range(len(sources.visited)):
         if sources.visited[number].column != NONE:
-            seen, weight = work.seen[number, : work.seen_count[number]], work.seen_weight[number]
-            _take_seen(seen, weight, space.slots, work.score[sources.visited[number].column])
+            own, seen, weight = sources.visited[number], work.seen[number], work.seen_weight[number]
+            for at in range(work.seen_count[number]):
+                place = space.places[space.slots[seen[at]]]
+                if place:
+                    work.score[own.column, place - 1] = weight[at]
     if popular.column != NONE:
-        for place in range(len(chosen)):
-            work.score[popular.column, place] = popular.popularity[chosen[place]]
-    for item in chosen:
-        space.slots[item] = 0
+        for place in range(count):
+            work.score[popular.column, place] = popular.popularity[work.chosen[place]]
 
 
 @kernel
-def _spectral(history: History, now: Int64s, source: Spectral, otherwise: Float32s) -> Float32s:
+def _spectral(history: History, now: Int64s, source: Spectral) -> Float32s:
     """The vectors of the spectral source, if it is there."""
     if source.column == NONE:
-        return otherwise
+        return np.empty((0, 0), np.float32)
     events = (history.indptr, history.item, history.event_type, history.time, now)
     return weighted_rows(*events, source.weights, source.half_life_days, source.share, source.factors)
 
@@ -254,27 +282,37 @@ def _part(merging: Merging, source: int) -> slice:
 
 
 @kernel
-def union(proposed: Int32s, members: Int32s, spare: Int32s, slots: Int32s) -> int:
-    """Write down the different items of int32[K], rising, and in their slots their 1-based places; returns how many."""
-    count = 0
-    for one in proposed:
-        if one >= 0 and slots[one] == 0:
-            slots[one] = 1
-            members[count] = one
-            count += 1
-    sort(members[:count], spare[:count], len(slots))
+def union(proposed: Int32s, work: Work, space: Space, met: int) -> tuple[int, int]:
+    """Write down the different items of int32[K], rising, as candidates; how many these are, and how many are met."""
+    places, slots, chosen, count, known = space.places, space.slots, work.chosen, np.uint64(0), np.uint64(met)
+    for at in range(np.uint64(len(proposed))):
+        number = np.uint64(0)
+        if proposed[at] >= 0:
+            number, known = number_of(np.uint64(proposed[at]), slots, space.met, known)
+            chosen[count] = proposed[at]
+            count += np.uint64(places[number] == 0)
+            places[number] = 1
+        work.proposed[at] = number
+    sort(chosen[:count], work.spare[:count], len(slots))
     for place in range(count):
-        slots[members[place]] = place + 1
-    return count
+        number = np.uint64(slots[np.uint64(chosen[place])])
+        work.numbers[place], places[number] = number, place + np.uint64(1)
+    return np.int64(count), np.int64(known)  # type: ignore[return-value]
 
 
 @kernel
-def _fill_ranks(ranks: Float32s, proposed: Int32s, slots: Int32s) -> None:
-    """The 1-based place of each candidate, float32[n], in what one source proposes; NaN where it is not there."""
+def fill_ranks(ranks: Float32s, proposed: Int32s, places: Int32s) -> None:
+    """The 1-based place of each candidate, float32[n], in what one source proposes; NaN where it is not there.
+
+    Args:
+        ranks: float32[n], which is written.
+        proposed: int32[k], numbers of items, best first; 0 for none.
+        places: int32[m], by number, the 1-based place among the candidates.
+    """
     ranks[:] = np.nan
     for place in range(len(proposed)):
-        if proposed[place] >= 0:
-            ranks[slots[proposed[place]] - 1] = place + 1
+        if proposed[place]:
+            ranks[places[proposed[place]] - 1] = place + 1
 
 
 @kernel
@@ -288,23 +326,6 @@ def _fill_products(said: Product, vectors: Float32s, item: Int32s, rank: Float32
     products(work.query[:used], items[:used], vectors, said.factors, found[:used])
     for at in range(used):
         score[places[at]] = found[at]
-
-
-@kernel
-def _take_sums(sums: Float32s, met: Int32s, item: Int32s, score: Float32s) -> None:
-    """The sums of some items, after which all are 0 again."""
-    for place in range(len(item)):
-        score[place] = sums[item[place]] if sums[item[place]] != NOTHING else 0
-    for one in met:
-        sums[one] = 0
-
-
-@kernel
-def _take_seen(seen: Int32s, weight: Float32s, slots: Int32s, score: Float32s) -> None:
-    """What a user's own items weigh, of those that are candidates: their slots hold the 1-based places of these."""
-    for at in range(len(seen)):
-        if slots[seen[at]]:
-            score[slots[seen[at]] - 1] = weight[at]
 
 
 @kernel

@@ -13,17 +13,17 @@ from recsys import retrieve_kernels
 from recsys.candidates import LEAST_SCALE, SCALE_RANK, Candidates
 from recsys.content_source import COLD_CANDIDATES, ContentSource, DescribedSource
 from recsys.fetching import EVERY_ITEM, MOST_SIMILAR, space
+from recsys.held_kernels import Held, hold
 from recsys.history_source_kernels import NONE, History, Popular, Product, Searched, Similar, Sources, Spectral, Visited
 from recsys.item_blocks import ItemBlocks
 from recsys.item_index import are_few
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
-from recsys.retrieve_kernels import Asked, Found, Merging
+from recsys.retrieve_kernels import OF_ALS, OF_SPECTRAL, Asked, Found, Merging
 from recsys.sources import (
     AlsSource,
     CandidateSource,
     PopularitySource,
-    Products,
     Proposal,
     RepeatsSource,
     Say,
@@ -31,20 +31,20 @@ from recsys.sources import (
     source_names,
 )
 from recsys.spectral_source import SpectralSource
-from recsys.types import Bools, Float32s, Int64s
+from recsys.types import Bools, Float32s, Int32s, Int64s
 
-MOST_VISITED, MOST_SEARCHED = 2, 3
-OF_ALS, OF_SPECTRAL, BROUGHT, MOST_VECTORS = 0, 1, 2, 4
-"""The numbers of vectors: of ALS, of the spectral source, and the first of those that other sources bring along."""
-MOST_PRODUCTS = 6
+MOST_VISITED, MOST_SEARCHED, MOST_PRODUCTS = 2, 3, 4
 _NO_WEIGHTS, _NO_EVENTS, _NO_VECTORS = np.zeros(1), np.zeros(1, dtype=bool), np.zeros((0, 0), dtype=np.float32)
 _NO_ITEMS, _NO_SCORES = frozen(np.zeros(0, dtype=np.int32)), frozen(np.zeros(0, dtype=np.float32))
 _NO_STARTS, _NO_FACTORS = frozen(np.zeros(0, dtype=np.int64)), frozen(_NO_VECTORS)
 _NO_BLOCKS = ItemBlocks.of(np.zeros((1, 1), dtype=np.float32))
 _NOT_SIMILAR = Similar(NONE, _NO_WEIGHTS, 0.0, _NO_STARTS, _NO_ITEMS, _NO_SCORES)
 _NOT_VISITED = Visited(NONE, _NO_EVENTS, 0.0)
-_NOT_POPULAR = Popular(NONE, _NO_ITEMS, _NO_SCORES)
+_NOT_POPULAR = Popular(NONE, _NO_SCORES)
 _NOT_SPECTRAL = Spectral(NONE, _NO_WEIGHTS, 0.0, _NO_SCORES, _NO_FACTORS)
+_NOT_SEARCHED = Searched(
+    NONE, OF_ALS, _NO_FACTORS, _NO_BLOCKS.codes, _NO_BLOCKS.items, _NO_BLOCKS.unit, _NO_BLOCKS.length
+)
 _NO_PRODUCT = Product(NONE, OF_ALS, _NO_FACTORS, EVERY_ITEM, searched=False)
 
 
@@ -53,24 +53,23 @@ class Retriever:
 
     Most sources are only arrays to that call. The others propose by themselves before it: where few items are allowed,
     or no blocks are searched, also those of largest inner products. What they say of candidates that others propose is
-    computed in the call where it is an inner product, else behind.
+    computed in the call where it is an inner product that this knows, else behind.
 
     Attributes:
         sources: in the order of the candidates' columns.
     """
 
-    __slots__ = ("_als", "_few", "_others", "_popularity", "_searching", "_whole", "_widths", "sources")
+    __slots__ = ("_als", "_few", "_popularity", "_whole", "_widths", "sources")
 
     def __init__(self, sources: tuple[CandidateSource, ...]) -> None:
         self.sources = sources
         self._popularity = next((one for one in sources if isinstance(one, PopularitySource)), None)
         self._als = next((als for source in sources if (als := _als_of(source)) is not None), None)
+        self._widths = tuple(map(_most, sources))
         found = _Found(self._als)
         for column, source in enumerate(sources):
             found.add(column, source)
-        self._widths = tuple(map(_most, sources))
-        self._whole, self._few = found.arrays(searched=True), found.arrays(searched=False)
-        self._others, self._searching = tuple(found.others), tuple(found.searching)
+        self._whole, self._few = found.way(few=False), found.way(few=True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,40 +99,45 @@ class Retriever:
         self, batch: QueryBatch, k: int, weights: Float32s, limit: int, reserved: Bools
     ) -> tuple[Found, list[tuple[int, Say]]]:
         """What is found, and who has more to say of it."""
-        few = are_few(batch.allowed_items)
-        arrays, others = (self._few, (*self._others, *self._searching)) if few else (self._whole, self._others)
+        way = self._few if are_few(batch.allowed_items) else self._whole
         vectors = _NO_VECTORS if self._als is None else self._als.vectors(batch)
-        if others and self._als is not None:
+        if way.others and self._als is not None:
             batch = replace(batch, vectors=vectors)
-        proposals = [(column, source.propose(batch, k)) for column, source in others]
+        proposals = [(column, source.propose(batch, k)) for column, source in way.others]
         starts = _starts(self._widths, k, tuple((at, each.item_num.shape[1]) for at, each in proposals))
-        proposed = np.empty((len(batch), starts[-1]), dtype=np.int32)
-        own = np.empty((len(batch), starts[-1]), dtype=np.float32)
-        for column, proposal in proposals:
-            part = slice(starts[column], starts[column + 1])
-            proposed[:, part], own[:, part] = proposal.item_num, proposal.score
-        said, brought, further = _brought(arrays.said, proposals)
         history, allowed = batch.history, EVERY_ITEM if batch.allowed_items is None else batch.allowed_items
         found = retrieve_kernels.retrieved(
+            way.held,
             History(history.indptr, history.item_num, history.event_type, history.time, history.session_num),
             Asked(batch.user_num, batch.now, batch.discovery, batch.excluded, allowed),
-            arrays._replace(popular=self._most_popular(arrays.popular, batch, k), said=said),
-            (vectors, _NO_VECTORS, brought[0], brought[1]),
-            proposed,
-            own,
+            self._most_popular(batch, k),
+            vectors,
+            *_side_by_side(proposals, starts, len(batch)),
             Merging(starts, SCALE_RANK, LEAST_SCALE, weights, limit, reserved),
             space(batch.n_items),
         )
-        return found, further
+        return found, [(at, each.say) for at, each in proposals if each.say is not None and at not in way.told]
 
-    def _most_popular(self, popular: Popular, batch: QueryBatch, k: int) -> Popular:
-        """The source of popular items with as many as the queries may need."""
+    def _most_popular(self, batch: QueryBatch, k: int) -> Int32s:
+        """The most popular of the allowed items, as many as the queries may need."""
         if self._popularity is None:
-            return popular
-        count = k + batch.most_excluded()
-        if batch.allowed_items is None:
-            return popular._replace(order=popular.order[:count])
-        return popular._replace(order=frozen(self._popularity.most_popular(count, batch.allowed_items)))
+            return _NO_ITEMS
+        return frozen(self._popularity.most_popular(k + batch.most_excluded(), batch.allowed_items))
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How candidates are found.
+
+    Attributes:
+        held: the sources that are only arrays.
+        others: those that propose by themselves, with their columns.
+        told: the columns whose scores the compiled call computes.
+    """
+
+    held: Held
+    others: tuple[tuple[int, CandidateSource], ...]
+    told: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -146,12 +150,10 @@ class _Found:
     als: AlsSource | None
     similar: list[Similar] = field(default_factory=list)
     visited: list[Visited] = field(default_factory=list)
-    searched: list[Searched] = field(default_factory=list)
-    said: list[Product] = field(default_factory=list)
-    described: list[Product] = field(default_factory=list)
     popular: Popular = _NOT_POPULAR
     spectral: Spectral = _NOT_SPECTRAL
-    searching: list[tuple[int, CandidateSource]] = field(default_factory=list)
+    said: list[Product] = field(default_factory=list)
+    searched: list[tuple[Searched, CandidateSource]] = field(default_factory=list)
     others: list[tuple[int, CandidateSource]] = field(default_factory=list)
 
     def add(self, column: int, source: CandidateSource) -> None:
@@ -162,49 +164,55 @@ class _Found:
             case RepeatsSource() if len(self.visited) < MOST_VISITED:
                 self.visited.append(Visited(column, np.array(source.types), source.half_life_days))
             case PopularitySource() if self.popular is _NOT_POPULAR:
-                self.popular = Popular(column, frozen(source.order.astype(np.int32)), frozen(source.popularity))
-            case _ if (als := _als_of(source)) is not None and als is not self.als:
-                self.others.append((column, source))
-            case SpectralSource() if self.spectral is not _NOT_SPECTRAL:
-                self.others.append((column, source))
-            case DescribedSource() if not self.described:
-                self.described.append(Product(column, OF_ALS, frozen(source.factors), EVERY_ITEM, searched=False))
-            case _ if (blocks := _blocks(source)) and len(self.searched) < MOST_SEARCHED:
-                self._search(column, source, blocks)
+                self.popular = Popular(column, frozen(source.popularity))
+            case _ if len(self.said) < MOST_PRODUCTS and (product := self._product(column, source)):
+                self.said.append(product)
+                self._search(source, product)
             case _:
                 self.others.append((column, source))
 
-    def _search(self, column: int, source: CandidateSource, blocks: ItemBlocks) -> None:
+    def _product(self, column: int, source: CandidateSource) -> Product | None:
+        """The scores of a source as inner products; None where they are something else."""
         match source:
-            case AlsSource(item_factors):
-                vectors, factors, known = OF_ALS, item_factors, EVERY_ITEM
-            case ContentSource(als):
-                vectors, factors, known = OF_ALS, als.item_factors, source.is_cold
-            case SpectralSource(factors, inverse_degree, weights, half_life_days):
-                vectors, known = OF_SPECTRAL, EVERY_ITEM
-                share = frozen(inverse_degree)
-                self.spectral = Spectral(column, np.array(weights), half_life_days, share, frozen(factors))
-        own = (blocks.codes, blocks.items, blocks.unit, blocks.length)
-        self.searched.append(Searched(column, vectors, frozen(factors), *own))
-        self.said.append(Product(column, vectors, frozen(factors), known, searched=True))
-        if not isinstance(source, ContentSource):  # whose few items are searched under any filter
-            self.searching.append((column, source))
+            case AlsSource() if source is self.als:
+                return Product(column, OF_ALS, frozen(source.item_factors), EVERY_ITEM, searched=False)
+            case DescribedSource() if source.als is self.als:
+                return Product(column, OF_ALS, frozen(source.factors), EVERY_ITEM, searched=False)
+            case ContentSource() if source.als is self.als:
+                return Product(column, OF_ALS, frozen(source.als.item_factors), source.is_cold, searched=False)
+            case SpectralSource(factors, share, weights, half_life_days) if self.spectral is _NOT_SPECTRAL:
+                factors = frozen(factors)
+                self.spectral = Spectral(column, np.array(weights), half_life_days, frozen(share), factors)
+                return Product(column, OF_SPECTRAL, factors, EVERY_ITEM, searched=False)
+        return None
 
-    def arrays(self, *, searched: bool) -> Sources:
-        """The arrays, with or without the sources that propose by themselves where few items are allowed."""
-        blocks = (_NO_BLOCKS.codes, _NO_BLOCKS.items, _NO_BLOCKS.unit, _NO_BLOCKS.length)
-        none = Searched(NONE, OF_ALS, _NO_FACTORS, *blocks)
-        alone = {column for column, _ in self.searching} if not searched else set()
-        found = [one for one in self.searched if one.column not in alone]
-        said = [one for one in self.said if one.column not in alone]
-        return Sources(
+    def _search(self, source: CandidateSource, product: Product) -> None:
+        """Where a source of inner products finds the largest of them."""
+        blocks = _blocks(source)
+        if blocks is not None and len(self.searched) < MOST_SEARCHED:
+            own = (blocks.codes, blocks.items, blocks.unit, blocks.length)
+            self.searched.append((Searched(product.column, product.vectors, product.factors, *own), source))
+        elif not isinstance(source, DescribedSource):
+            self.others.append((product.column, source))
+
+    def way(self, *, few: bool) -> _Way:
+        """How candidates are found, where few items are allowed or many.
+
+        Where these are few, their inner products are all computed, but for those of cold items, which are always few.
+        """
+        found = [one for one, source in self.searched if not few or isinstance(source, ContentSource)]
+        columns = {one.column for one in found}
+        left = [(one.column, source) for one, source in self.searched if one.column not in columns]
+        said = [one._replace(searched=one.column in columns) for one in self.said]
+        arrays = Sources(
             (*self.similar, *[_NOT_SIMILAR] * (MOST_SIMILAR - len(self.similar))),
             (*self.visited, *[_NOT_VISITED] * (MOST_VISITED - len(self.visited))),
             self.popular,
-            self.spectral if searched else _NOT_SPECTRAL,
-            (*found, *[none] * (MOST_SEARCHED - len(found))),
-            (*self.described, *said),
+            self.spectral,
+            (*found, *[_NOT_SEARCHED] * (MOST_SEARCHED - len(found))),
+            (*said, *[_NO_PRODUCT] * (MOST_PRODUCTS - len(said))),
         )
+        return _Way(hold(arrays), (*self.others, *left), frozenset(one.column for one in said))
 
 
 def _als_of(source: CandidateSource) -> AlsSource | None:
@@ -237,21 +245,13 @@ def _most(source: CandidateSource) -> int:
     return sys.maxsize
 
 
-def _brought(
-    said: tuple[Product, ...], proposals: list[tuple[int, Proposal]]
-) -> tuple[tuple[Product, ...], list[Float32s], list[tuple[int, Say]]]:
-    """The products with those that others say, whose vectors are brought along, and what else is to be asked."""
-    vectors: list[Float32s] = []
-    further: list[tuple[int, Say]] = []
+def _side_by_side(proposals: list[tuple[int, Proposal]], starts: Int64s, queries: int) -> tuple[Int32s, Float32s]:
+    """What some sources propose in their columns of int32[q, K] and float32[q, K]; the others may hold anything."""
+    item_num, score = np.empty((queries, starts[-1]), np.int32), np.empty((queries, starts[-1]), np.float32)
     for column, proposal in proposals:
-        say = proposal.say
-        if isinstance(say, Products) and BROUGHT + len(vectors) < MOST_VECTORS:
-            said = (*said, Product(column, BROUGHT + len(vectors), frozen(say.factors), say.known, searched=False))
-            vectors.append(say.vectors)
-        elif say is not None:
-            further.append((column, say))
-    vectors += [_NO_VECTORS] * (MOST_VECTORS - BROUGHT - len(vectors))
-    return (*said, *[_NO_PRODUCT] * (MOST_PRODUCTS - len(said))), vectors, further
+        part = slice(starts[column], starts[column + 1])
+        item_num[:, part], score[:, part] = proposal.item_num, proposal.score
+    return item_num, score
 
 
 @lru_cache(maxsize=64)

@@ -131,6 +131,7 @@ def test_nothing_is_left_behind_for_the_next_query(world):
     left = space(batch.n_items)
     assert not left.slots.any()
     assert not left.sums.any()
+    assert not left.places.any()
 
 
 def test_of_many_similar_items_the_best_come_first_whatever_their_magnitude():
@@ -151,12 +152,14 @@ def test_where_every_item_is_met_nothing_else_is_written_to():
     n = 6
     near = (np.array([0, n] + [n] * (n - 1)), np.arange(n, dtype=np.int32), np.ones(n, dtype=np.float32))
     source = Similar(0, np.ones(10), 1e9, *map(frozen, near))
-    memory = np.full(n + 9, -7, dtype=np.int32)
+    own, behind = space(n), np.full(9, -7, dtype=np.int32)
+    met = np.concatenate([np.zeros(len(own.met), dtype=np.int32), behind])
+    noted = own._replace(slots=np.zeros(n, np.int32), met=met[: len(own.met)], sums=np.zeros_like(own.sums))
     twice, weight = np.zeros(2, dtype=np.int32), np.ones(2, dtype=np.float32)
-    assert sum_up(twice, weight, source, np.zeros(n, dtype=np.float32), memory[: n + 1]) == n
-    assert memory[:n].tolist() == list(range(n))
-    assert (memory[n + 1 :] == -7).all()
-    assert space(n).met.shape[1] > n
+    assert sum_up(twice, weight, source, noted, 0, 0) == n
+    assert noted.met[1 : n + 1].tolist() == list(range(n))
+    assert noted.sums[1 : n + 1, 0].tolist() == [2.0] * n
+    np.testing.assert_array_equal(met[len(own.met) :], behind)
 
 
 @pytest.mark.parametrize("excluded", [0, 5, 40])

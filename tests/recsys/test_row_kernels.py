@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
 from recsys import fetching, order_kernels, product_kernels, retrieve_kernels, row_kernels
+from recsys.history_source_kernels import Space, Work
 from recsys.kernel import frozen
 from recsys.types import SECONDS_PER_DAY as DAY
 
@@ -202,15 +203,22 @@ def test_places_and_the_leading_are_those_of_a_stable_sort(seed, limit):
 
 
 @pytest.mark.parametrize("n_items", [1, 200, 256, 257, 70_000, 17_000_000])
-def test_the_union_of_proposals_rises_and_slots_hold_the_places(n_items):
+def test_the_union_of_proposals_rises_and_says_where_each_of_them_stands(n_items):
     proposed = np.random.default_rng(n_items).integers(-1, n_items, 90).astype(np.int32)
     proposed[:2] = [-1, n_items - 1]
-    slots, found, spare = np.zeros(n_items, dtype=np.int32), np.empty_like(proposed), np.empty_like(proposed)
-    count = retrieve_kernels.union(proposed, found, spare, slots)
+    noted = [np.zeros(len(proposed) + 2, dtype=np.int32) for _ in range(2)]
+    space = Space(np.zeros(n_items, np.int32), noted[0], np.zeros((1, 1), np.float32), noted[1])
+    unused, unused_too = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int64)
+    work = Work(
+        *(np.empty_like(proposed) for _ in range(6)),
+        *(unused, unused, unused[0], unused[0] > 0, unused.view(np.int32), unused, unused_too[0], unused_too),
+    )
+    count, met = retrieve_kernels.union(proposed, work, space, 0)
     expected = [one for one in np.unique(proposed).tolist() if one >= 0]
-    assert found[:count].tolist() == expected
-    assert slots[expected].tolist() == [*range(1, len(expected) + 1)]
-    assert np.count_nonzero(slots) == len(expected)
+    assert work.chosen[:count].tolist() == expected
+    assert met == count == np.count_nonzero(space.slots)
+    assert space.met[work.numbers[:count]].tolist() == expected
+    assert [expected[space.places[number] - 1] if number else -1 for number in work.proposed] == proposed.tolist()
 
 
 def test_each_thread_has_slots_of_its_own_as_many_as_it_needs():
