@@ -33,6 +33,8 @@ from recsys.vocabulary import Vocabulary
 
 RANKER = "ranker.ubj"
 HISTORY = ("indptr", "item_num", "event_type", "time", "price", "session_num")
+BITS = "factor_bits"
+"""The array of a source's factors in half precision."""
 SCORE_TOLERANCE = 1e-4
 WRITTEN_AT_ONCE = 2**26
 """Bytes of an array."""
@@ -166,7 +168,12 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
     """A source's arrays, and its parameters."""
     match source:
         case AlsSource(item_factors, user_factors, gram, confidence, index):
-            arrays: dict[str, Array] = {"item_factors": item_factors, "user_factors": user_factors, "gram": gram}
+            arrays: dict[str, Array] = {
+                "item_factors": item_factors,
+                "user_factors": user_factors,
+                "gram": gram,
+                BITS: source.bits,
+            }
             return arrays | _blocks(index), {
                 "kind": "als",
                 "weights": confidence.weights.tolist(),
@@ -176,11 +183,11 @@ def _describe(source: CandidateSource) -> tuple[dict[str, Array], dict[str, obje
                 "index": asdict(index.choice),
             }
         case SpectralSource(item_factors, inverse_degree, weights, half_life_days, index):
-            arrays = {"item_factors": item_factors, "inverse_degree": inverse_degree}
+            arrays = {"item_factors": item_factors, "inverse_degree": inverse_degree, BITS: source.bits}
             described = {"kind": "spectral", "weights": weights.tolist(), "half_life_days": half_life_days}
             return arrays | _blocks(index), {**described, "index": asdict(index.choice)}
         case DescribedSource(_, factors):
-            return {"factors": factors}, {"kind": "described"}
+            return {"factors": factors, BITS: source.bits}, {"kind": "described"}
         case ContentSource(_, item_num, ContentModel(encoder, weights, strength)):
             terms = {"terms": encoder.terms.array, "idf": encoder.idf}
             described = {"kind": "content", "dimensions": encoder.dimensions, "strength": strength}
@@ -235,14 +242,18 @@ def _source(  # noqa: PLR0911 - one a kind
         case "spectral":
             item_factors = array("item_factors")
             index = _index(folder, name, IndexChoice(**given.pop("index")), item_factors)
-            return SpectralSource(item_factors, array("inverse_degree"), **given, index=index, name=name)
+            return SpectralSource(
+                item_factors, array("inverse_degree"), **given, index=index, name=name, known_bits=array(BITS)
+            )
         case "als":
             item_factors = array("item_factors")
             index = _index(folder, name, IndexChoice(**given.pop("index")), item_factors)
-            return AlsSource(item_factors, array("user_factors"), array("gram"), Confidence(**given), index)
+            return AlsSource(
+                item_factors, array("user_factors"), array("gram"), Confidence(**given), index, known_bits=array(BITS)
+            )
         case "described":
             als = next(source for source in earlier if isinstance(source, AlsSource))
-            return DescribedSource(als, array("factors"))
+            return DescribedSource(als, array("factors"), known_bits=array(BITS))
         case "content":
             als = next(source for source in earlier if isinstance(source, AlsSource))
             encoder = Encoder(Vocabulary(array("terms")), array("idf"), given["dimensions"])

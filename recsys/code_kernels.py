@@ -14,6 +14,8 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
+from recsys.half_kernels import has
+
 BLOCK = 256
 """Items of a block."""
 COLUMNS = 4
@@ -59,11 +61,6 @@ def _by_any(builder: Any, summed: Any, codes: Any, asked: Any) -> Any:
     return builder.add(summed, found)
 
 
-def _has_instruction(context: Any) -> bool:
-    """Whether code is compiled for a processor that has it: of the features that numba keeps compiled code by."""
-    return "+avx512vnni" in context.codegen().magic_tuple()[2].split(",")
-
-
 def _sums(*, portable: bool) -> Any:
     """The intrinsic that sums up the products of a query and a block of items.
 
@@ -83,7 +80,7 @@ def _sums(*, portable: bool) -> Any:
             def at(place: Any, offset: Any, form: Any) -> Any:
                 return builder.bitcast(builder.gep(place, [offset]), form.as_pointer())
 
-            quick = not portable and _has_instruction(context)
+            quick = not portable and has(context, "avx512vnni")
             multiply, vectors = (_by_instruction, BLOCK // LANES) if quick else (_by_any, 2)
             width = arguments[4]
             size = width.type

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve
 
+from recsys.halves import halved
 from recsys.types import Array, Float32s
 from recsys.vocabulary import MAX_ID_BYTES, UNKNOWN, Vocabulary
 
@@ -138,9 +139,8 @@ class ContentModel:
     strength: float
 
     def factors(self, vectors: sp.csr_array) -> Float32s:
-        """float32[n, d]: the factors that items with these vectors should have."""
-        mapped: Float32s = np.asarray(vectors @ self.weights, dtype=np.float32)
-        return mapped
+        """float32[n, d]: the factors that items with these vectors should have, in half precision."""
+        return halved(vectors @ self.weights)
 
 
 def ridge(vectors: sp.csr_array, factors: Float32s, weight: Array, strengths: Sequence[float]) -> list[Float32s]:

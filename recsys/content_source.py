@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 
 from recsys.content import ContentModel
 from recsys.fetching import permitted
+from recsys.halves import bits_of
 from recsys.item_blocks import ItemBlocks
 from recsys.queries import QueryBatch
 from recsys.sources import AlsSource, Products, Proposal
-from recsys.types import Bools, Float32s, Int32s
+from recsys.types import Bools, Float32s, Int32s, UInt16s
 
 COLD_CANDIDATES = 30
 """Most cold items that are proposed for a query."""
@@ -24,11 +25,19 @@ class DescribedSource:
     Attributes:
         als: makes the users' vectors.
         factors: float32[n_items, d], what the attributes stand for; zeros where nothing is known of an item.
+            Numbers of half precision.
+        bits: uint16[n_items, d], of these in half precision.
+        known_bits: these bits, where they are known.
     """
 
     als: AlsSource
     factors: Float32s
     name: str = "described"
+    bits: UInt16s = field(init=False, repr=False)
+    known_bits: InitVar[UInt16s | None] = None
+
+    def __post_init__(self, known_bits: UInt16s | None) -> None:
+        object.__setattr__(self, "bits", bits_of(self.factors, known_bits))
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:  # noqa: ARG002 - as every source is asked
         """Nothing, and a score of any pair."""

@@ -12,13 +12,14 @@ from recsys.catalogue import BRAND, CATEGORY, PRICE, ItemCatalogue, TextColumn, 
 from recsys.catalogue_log import EMBEDDING, TITLE, Fact, ItemChange
 from recsys.content import Attributes, ContentModel
 from recsys.content_source import ContentSource, DescribedSource
+from recsys.halves import bits_of
 from recsys.interactions import Events
 from recsys.item_stats import ItemStats, item_stats
 from recsys.model import Model
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, CandidateSource, PopularitySource, SimilaritySource
 from recsys.spectral_source import SpectralSource
-from recsys.types import Array, Float32s, Int32s
+from recsys.types import Array, Float32s, Int32s, UInt16s
 from recsys.vocabulary import UNKNOWN
 
 Updates = Mapping[int, Fact]
@@ -152,19 +153,20 @@ def _sources(
                 if content is not None:
                     mapped = mapped_factors(content.model, items)
                 # The index stays: the new rows have their own source, and no index is copied for them.
-                grown.append(replace(source, item_factors=np.concatenate([source.item_factors, mapped])))
+                factors, bits = _followed(source.item_factors, source.bits, mapped)
+                grown.append(replace(source, item_factors=factors, known_bits=bits))
             case DescribedSource():
                 als = next(each for each in grown if isinstance(each, AlsSource))
-                factors = np.concatenate([source.factors, als.item_factors[n_known:]])
-                grown.append(DescribedSource(als, factors))
+                factors, bits = _followed(source.factors, source.bits, als.item_factors[n_known:])
+                grown.append(DescribedSource(als, factors, known_bits=bits))
             case ContentSource():
                 als = next(each for each in grown if isinstance(each, AlsSource))
                 grown.append(ContentSource(als, _cold(source.item_num, als.item_factors, n_known), source.model))
             case SpectralSource():
-                factors, inverse_degree = (
-                    _padded(column, len(items), 0) for column in (source.item_factors, source.inverse_degree)
-                )
-                grown.append(replace(source, item_factors=factors, inverse_degree=inverse_degree))
+                none = np.zeros((len(items), source.item_factors.shape[1]), dtype=np.float32)
+                factors, bits = _followed(source.item_factors, source.bits, none)
+                share = _padded(source.inverse_degree, len(items), 0)
+                grown.append(replace(source, item_factors=factors, inverse_degree=share, known_bits=bits))
             case SimilaritySource():
                 grown.append(replace(source, neighbours=_without_neighbours(source.neighbours, len(items))))
             case PopularitySource():
@@ -172,6 +174,11 @@ def _sources(
             case _:
                 grown.append(source)
     return tuple(grown)
+
+
+def _followed(factors: Float32s, bits: UInt16s, more: Float32s) -> tuple[Float32s, UInt16s]:
+    """Factors and their bits, with further rows."""
+    return np.concatenate([factors, more]), np.concatenate([bits, bits_of(more)])
 
 
 def mapped_factors(model: ContentModel, items: Sequence[ItemChange]) -> Float32s:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from recsys.half_kernels import half
 from recsys.kernel import kernel
 from recsys.memory_kernels import ask_for
 from recsys.types import SECONDS_PER_DAY, Float32s, Float64s, Int8s, Int32s, Int64s, UInt16s
 
 AHEAD = 16
 """Users whose rows, each anywhere in memory, are asked for ahead."""
-HALF = np.float32(2.0**112)
 
 
 @kernel
@@ -96,7 +96,5 @@ def vectors_of(users: Int64s, halves: UInt16s) -> Float32s:
         if row >= 0:
             own, user = vectors[row], halves[users[row]]
             for column in range(np.uint64(width)):
-                # A float32 has 112 more exponents below 1: of these bits in its place it makes 2**-112 of the number.
-                magnitude = np.int32((np.int32(user[column]) & 0x7FFF) << 13).view(np.float32) * HALF
-                own[column] = -magnitude if user[column] & 0x8000 else magnitude
+                own[column] = half(user[column])
     return vectors

@@ -11,7 +11,7 @@ from recsys.kernel import kernel
 from recsys.memory_kernels import ask_for
 from recsys.order_kernels import MANY, key_of, score_of
 from recsys.row_kernels import visited_row
-from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt8s
+from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt8s, UInt16s
 
 NONE = -1
 """Column of a source that is not there."""
@@ -62,15 +62,15 @@ class Spectral(NamedTuple):
     weights: Float64s
     half_life_days: float
     share: Float32s
-    factors: Float32s
+    bits: UInt16s
 
 
 class Searched(NamedTuple):
-    """A source of the largest inner products: its column, the number of its vectors, its factors, and its blocks."""
+    """A source of the largest inner products: its column, the number of its vectors, its bits, and its blocks."""
 
     column: int
     vectors: int
-    factors: Float32s
+    bits: UInt16s
     codes: UInt8s
     items: Int32s
     unit: Float32s
@@ -78,7 +78,7 @@ class Searched(NamedTuple):
 
 
 class Product(NamedTuple):
-    """Scores that are inner products: a column, the number of the vectors and factors float32[n_items, d].
+    """Scores that are inner products: a column, the number of the vectors, and the factors' bits uint16[n_items, d].
 
     Items not known (bool[n_items]; of length 0 where every item is) have score 0. What is proposed by a search has its
     product already.
@@ -86,7 +86,7 @@ class Product(NamedTuple):
 
     column: int
     vectors: int
-    factors: Float32s
+    bits: UInt16s
     known: Bools
     searched: bool
 

@@ -13,7 +13,7 @@ from recsys.code_kernels import BLOCK, OFFSET, WORD, lowest, reaching, sums
 from recsys.kernel import kernel
 from recsys.order_kernels import MANY, best_allowed, places_of
 from recsys.product_kernels import products
-from recsys.types import Array, Bools, Float32s, Int8s, Int32s, Int64s, UInt8s
+from recsys.types import Array, Bools, Float32s, Int8s, Int32s, Int64s, UInt8s, UInt16s
 
 LARGEST = 127
 """Codes go from its negative to it."""
@@ -172,7 +172,7 @@ def best(
     items: Int32s,
     unit: Float32s,
     length: Float32s,
-    factors: Float32s,
+    factors: Float32s | UInt16s,
     vectors: Float32s,
     k: int,
     excluded: Int64s,
@@ -186,7 +186,7 @@ def best(
         items: int32[b, BLOCK].
         unit: float32[b, BLOCK].
         length: float32[b], falling: times that of a query it is the most that an item of the block can have.
-        factors: float32[n, d], of the items.
+        factors: float32[n, d], of the items; or uint16[n, d], the bits of float16.
         vectors: float32[q, d]; nothing is found where one is all 0.
         k: items of each, 1 or more.
         excluded: sorted keys ``query * n_items + item`` of what a query may not have.

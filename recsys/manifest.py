@@ -14,7 +14,7 @@ from typing import Any
 from recsys.errors import BundleError
 from recsys.section import Section
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 MANIFEST = "manifest.json"
 SEAL = "manifest.json.sha256"
 """Holds the hash of the manifest, in the format of sha256sum."""

@@ -237,7 +237,7 @@ def _spectral(history: History, now: Int64s, source: Spectral) -> Float32s:
     if source.column == NONE:
         return np.empty((0, 0), np.float32)
     events = (history.indptr, history.item, history.event_type, history.time, now)
-    return weighted_rows(*events, source.weights, source.half_life_days, source.share, source.factors)
+    return weighted_rows(*events, source.weights, source.half_life_days, source.share, source.bits)
 
 
 @kernel
@@ -254,7 +254,7 @@ def _search(
     for number in range(len(sources.searched)):
         source = sources.searched[number]
         if source.column != NONE:
-            blocks = (source.codes, source.items, source.unit, source.length, source.factors)
+            blocks = (source.codes, source.items, source.unit, source.length, source.bits)
             start, stop = merging.starts[source.column], merging.starts[source.column + 1]
             may = (asked.excluded, asked.allowed, slots)
             item, score, _ = best(*blocks, vectors[source.vectors], stop - start, *may)
@@ -323,7 +323,7 @@ def _fill_products(said: Product, vectors: Float32s, item: Int32s, rank: Float32
         if (len(said.known) == 0 or said.known[item[place]]) and not (said.searched and np.isfinite(rank[place])):
             places[used], items[used] = place, item[place]
             used += 1
-    products(work.query[:used], items[:used], vectors, said.factors, found[:used])
+    products(work.query[:used], items[:used], vectors, said.bits, found[:used])
     for at in range(used):
         score[places[at]] = found[at]
 

@@ -36,16 +36,14 @@ from recsys.types import Bools, Float32s, Int32s, Int64s
 MOST_VISITED, MOST_SEARCHED, MOST_PRODUCTS = 2, 3, 4
 _NO_WEIGHTS, _NO_EVENTS, _NO_VECTORS = np.zeros(1), np.zeros(1, dtype=bool), np.zeros((0, 0), dtype=np.float32)
 _NO_ITEMS, _NO_SCORES = frozen(np.zeros(0, dtype=np.int32)), frozen(np.zeros(0, dtype=np.float32))
-_NO_STARTS, _NO_FACTORS = frozen(np.zeros(0, dtype=np.int64)), frozen(_NO_VECTORS)
+_NO_STARTS, _NO_BITS = frozen(np.zeros(0, dtype=np.int64)), frozen(np.zeros((0, 0), dtype=np.uint16))
 _NO_BLOCKS = ItemBlocks.of(np.zeros((1, 1), dtype=np.float32))
 _NOT_SIMILAR = Similar(NONE, _NO_WEIGHTS, 0.0, _NO_STARTS, _NO_ITEMS, _NO_SCORES)
 _NOT_VISITED = Visited(NONE, _NO_EVENTS, 0.0)
 _NOT_POPULAR = Popular(NONE, _NO_SCORES)
-_NOT_SPECTRAL = Spectral(NONE, _NO_WEIGHTS, 0.0, _NO_SCORES, _NO_FACTORS)
-_NOT_SEARCHED = Searched(
-    NONE, OF_ALS, _NO_FACTORS, _NO_BLOCKS.codes, _NO_BLOCKS.items, _NO_BLOCKS.unit, _NO_BLOCKS.length
-)
-_NO_PRODUCT = Product(NONE, OF_ALS, _NO_FACTORS, EVERY_ITEM, searched=False)
+_NOT_SPECTRAL = Spectral(NONE, _NO_WEIGHTS, 0.0, _NO_SCORES, _NO_BITS)
+_NOT_SEARCHED = Searched(NONE, OF_ALS, _NO_BITS, _NO_BLOCKS.codes, _NO_BLOCKS.items, _NO_BLOCKS.unit, _NO_BLOCKS.length)
+_NO_PRODUCT = Product(NONE, OF_ALS, _NO_BITS, EVERY_ITEM, searched=False)
 
 
 class Retriever:
@@ -175,15 +173,14 @@ class _Found:
         """The scores of a source as inner products; None where they are something else."""
         match source:
             case AlsSource() if source is self.als:
-                return Product(column, OF_ALS, frozen(source.item_factors), EVERY_ITEM, searched=False)
+                return Product(column, OF_ALS, source.bits, EVERY_ITEM, searched=False)
             case DescribedSource() if source.als is self.als:
-                return Product(column, OF_ALS, frozen(source.factors), EVERY_ITEM, searched=False)
+                return Product(column, OF_ALS, source.bits, EVERY_ITEM, searched=False)
             case ContentSource() if source.als is self.als:
-                return Product(column, OF_ALS, frozen(source.als.item_factors), source.is_cold, searched=False)
-            case SpectralSource(factors, share, weights, half_life_days) if self.spectral is _NOT_SPECTRAL:
-                factors = frozen(factors)
-                self.spectral = Spectral(column, np.array(weights), half_life_days, frozen(share), factors)
-                return Product(column, OF_SPECTRAL, factors, EVERY_ITEM, searched=False)
+                return Product(column, OF_ALS, source.als.bits, source.is_cold, searched=False)
+            case SpectralSource(_, share, weights, half_life_days) if self.spectral is _NOT_SPECTRAL:
+                self.spectral = Spectral(column, np.array(weights), half_life_days, frozen(share), source.bits)
+                return Product(column, OF_SPECTRAL, source.bits, EVERY_ITEM, searched=False)
         return None
 
     def _search(self, source: CandidateSource, product: Product) -> None:
@@ -191,7 +188,7 @@ class _Found:
         blocks = _blocks(source)
         if blocks is not None and len(self.searched) < MOST_SEARCHED:
             own = (blocks.codes, blocks.items, blocks.unit, blocks.length)
-            self.searched.append((Searched(product.column, product.vectors, product.factors, *own), source))
+            self.searched.append((Searched(product.column, product.vectors, product.bits, *own), source))
         elif not isinstance(source, DescribedSource):
             self.others.append((product.column, source))
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from recsys.half_kernels import half
 from recsys.history_kernels import decayed
 from recsys.kernel import brief_kernel, kernel
 from recsys.memory_kernels import ask_for
 from recsys.product_kernels import products
-from recsys.types import Array, Bools, Float32s, Float64s, Int8s, Int32s, Int64s
+from recsys.types import Array, Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt16s
 
 
 @kernel
@@ -196,7 +197,7 @@ def weighted_rows(
     weights: Float64s,
     half_life_days: float,
     share: Float32s,
-    factors: Float32s,
+    bits: UInt16s,
 ) -> Float32s:
     """float32[r, d]: the weighted sum of the factors of each history's items.
 
@@ -209,15 +210,16 @@ def weighted_rows(
         weights: float64[10].
         half_life_days: of a weight.
         share: float32[n_items], by which the weight of an item's entries is multiplied.
-        factors: float32[n_items, d].
+        bits: uint16[n_items, d], of the factors in half precision.
     """
     weight = decayed(indptr, event_type, time, now, weights, half_life_days)
-    summed = np.zeros((len(indptr) - 1, factors.shape[1]), dtype=np.float32)
+    summed = np.zeros((len(indptr) - 1, bits.shape[1]), dtype=np.float32)
     for row in range(len(indptr) - 1):
+        total = summed[row]
         for place in range(indptr[row], indptr[row + 1]):
-            own = np.float32(weight[place] * share[item[place]])
-            for column in range(factors.shape[1]):
-                summed[row, column] += own * factors[item[place], column]
+            own, factors = np.float32(weight[place] * share[item[place]]), bits[item[place]]
+            for column in range(np.uint64(len(total))):
+                total[column] += own * half(factors[column])
     return summed
 
 

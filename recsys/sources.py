@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -13,11 +13,12 @@ import scipy.sparse as sp
 from recsys import history_kernels, proposal_kernels, row_kernels
 from recsys.als import Confidence, fold_in_histories
 from recsys.fetching import EVERY_ITEM, POSITIVE, Rows, permitted, slots
+from recsys.halves import bits_of
 from recsys.item_index import ItemIndex
 from recsys.kernel import frozen
 from recsys.popularity import popular_order
 from recsys.queries import QueryBatch
-from recsys.types import Array, Bools, Float32s, Float64s, Int32s, Int64s
+from recsys.types import Array, Bools, Float32s, Float64s, Int32s, Int64s, UInt16s
 
 Say = Callable[[Int32s, Int32s, Float32s, int], object]
 """Writes a source's scores of some pairs, query int32[n] and item int32[n], to a column of float32[n, S]."""
@@ -56,13 +57,15 @@ class AlsSource:
     """Inner product of user and item factors.
 
     Attributes:
-        item_factors: float32[n_items, d].
+        item_factors: float32[n_items, d], numbers of half precision.
         user_factors: float16 or float32[n_users, d].
         gram: float32[d, d], Y^T Y + regularization I.
         confidence: as in fitting.
         index: over the item factors.
+        bits: uint16[n_items, d], of the item factors in half precision.
         inverse: float32[d, d], of the gram matrix, by which short histories fold in fast.
         length: float32[n_items], of the item factors; infinite where they are nothing.
+        known_bits: these bits, where they are known.
     """
 
     item_factors: Float32s
@@ -71,10 +74,13 @@ class AlsSource:
     confidence: Confidence
     index: ItemIndex
     name: str = "als"
+    bits: UInt16s = field(init=False, repr=False)
     inverse: Float32s = field(init=False, repr=False)
     length: Float32s = field(init=False, repr=False)
+    known_bits: InitVar[UInt16s | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, known_bits: UInt16s | None) -> None:
+        object.__setattr__(self, "bits", bits_of(self.item_factors, known_bits))
         object.__setattr__(self, "inverse", np.linalg.inv(self.gram.astype(np.float64)).astype(np.float32))
         length = np.linalg.norm(self.item_factors, axis=1).astype(np.float32)
         object.__setattr__(self, "length", np.where(length > 0, length, np.float32(np.inf)))

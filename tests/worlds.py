@@ -13,6 +13,7 @@ import builders
 from recsys import features, ranker
 from recsys.als import Confidence, fold_in_histories
 from recsys.catalogue import ItemCatalogue, TextColumn
+from recsys.halves import halved
 from recsys.interactions import Events, Histories
 from recsys.item_index import ItemIndex
 from recsys.item_stats import item_stats
@@ -147,7 +148,7 @@ def als_source(matrix: sp.csr_array, histories: Histories, confidence: Confidenc
     _, size, right = np.linalg.svd(matrix.toarray(), full_matrices=False)
     # A little noise, so that no two items tie: FAISS leaves open which of them comes first.
     noise = 0.01 * np.random.default_rng(0).normal(size=(matrix.shape[1], factors))
-    item_factors = ((right[:factors] * np.sqrt(size[:factors, None])).T + noise).astype(np.float32)
+    item_factors = halved((right[:factors] * np.sqrt(size[:factors, None])).T + noise)
     gram = item_factors.T @ item_factors + np.eye(factors, dtype=np.float32)
     user_factors = fold_in_histories(item_factors, gram, histories, confidence)
     return AlsSource(item_factors, user_factors, gram, confidence, ItemIndex.exact(item_factors))

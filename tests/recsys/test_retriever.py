@@ -14,6 +14,7 @@ from recsys.candidates import Candidates, merge, with_vectors
 from recsys.content import ContentModel
 from recsys.content_source import ContentSource, DescribedSource
 from recsys.fetching import space
+from recsys.halves import halved
 from recsys.history_source_kernels import Similar, sum_up
 from recsys.interactions import Histories
 from recsys.item_blocks import ItemBlocks
@@ -44,7 +45,7 @@ def further(known: Snapshot, random: np.random.Generator) -> list[CandidateSourc
     opposed = sp.random_array((n, n), density=0.4, rng=random, format="csr", dtype=np.float32)
     # Of few different numbers, so that sums meet 0 and each other.
     opposed.data = random.integers(-2, 3, opposed.nnz).astype(np.float32)
-    factors = random.standard_normal((n, 5)).astype(np.float32)
+    factors = halved(random.standard_normal((n, 5)))
     weights = np.ones(10)
     similar = SimilaritySource(opposed, weights, 1e9, "opposed")
     index = random.choice([ItemIndex.exact, searched])(factors)
@@ -88,7 +89,7 @@ def asked(draw: st.DrawFn) -> tuple[tuple[CandidateSource, ...], QueryBatch, int
         als = replace(als, index=searched(als.item_factors))
     cold = np.sort(random.choice(known.n_items, 4, replace=False)).astype(np.int32)
     unmapped = ContentModel(None, np.zeros((1, 3), np.float32), 0.0)
-    by_als = [als, DescribedSource(als, random.standard_normal((known.n_items, 3)).astype(np.float32))]
+    by_als = [als, DescribedSource(als, halved(random.standard_normal((known.n_items, 3))))]
     by_als += [ContentSource(als, cold[: random.integers(0, 5)], unmapped)]
     sources = [*by_als, *known.sources[1:], *further(known, random)]
     sources = tuple(sources[at] for at in draw(st.permutations(range(len(sources))))[: draw(st.integers(1, 9))])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
 from recsys import fetching, order_kernels, product_kernels, retrieve_kernels, row_kernels
+from recsys.halves import bits_of, halved
 from recsys.history_source_kernels import Space, Work
 from recsys.kernel import frozen
 from recsys.types import SECONDS_PER_DAY as DAY
@@ -175,12 +176,12 @@ def test_factors_column_by_column_are_refused():
 @pytest.mark.parametrize("width", [1, 8, 45])
 def test_weighted_sums_of_factors_are_those_of_numpy(width):
     random = np.random.default_rng(width)
-    factors, indptr = random.normal(size=(30, width)).astype(np.float32), np.array([0, 0, 5, 17])
+    factors, indptr = halved(random.normal(size=(30, width))), np.array([0, 0, 5, 17])
     item, event_type = random.integers(0, 30, 17).astype(np.int32), random.integers(0, 10, 17).astype(np.int8)
     time, now = random.integers(0, 9 * DAY, 17), np.array([9, 5, 3]) * DAY
     weights, share = np.arange(10.0) - 1.0, scores(random, 30)
     own = (indptr, item, event_type, time, now, weights, 4.0)
-    summed = row_kernels.weighted_rows(*own, frozen(share), frozen(factors))
+    summed = row_kernels.weighted_rows(*own, frozen(share), bits_of(factors))
     age = np.maximum(now[[*[1] * 5, *[2] * 12]] - time, 0) / DAY
     weight = weights[event_type] * 0.5 ** (age / 4.0) * share[item]
     expected = [weight[part] @ factors[item[part]] for part in (slice(0, 0), slice(0, 5), slice(5, 17))]

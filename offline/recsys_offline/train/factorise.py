@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys.als import Confidence
 from recsys.config import AlsSection
+from recsys.halves import halved
 from recsys.interactions import Events
 from recsys.types import Float32s, Float64s, Int32s
 from recsys_offline.openmp import ensure_openmp
@@ -33,7 +34,7 @@ class Factors:
 
     Attributes:
         user_factors: float32[n_users, d], exact for these item factors; 0 for users not asked for.
-        item_factors: float32[n_items, d].
+        item_factors: float32[n_items, d], in half precision, as served.
         gram: float32[d, d], Y^T Y + regularization I.
     """
 
@@ -81,7 +82,7 @@ def als(
         model.item_factors = None if start is None else start.copy()
         model.fit(matrix, show_progress=False)
         user_factors = _exact(model, matrix, shape.users, asked)
-    item_factors = np.asarray(model.item_factors, dtype=np.float32)
+    item_factors = halved(np.asarray(model.item_factors))
     gram = item_factors.T @ item_factors + config.regularization * np.eye(config.factors, dtype=np.float32)
     return Factors(user_factors, item_factors, gram.astype(np.float32))
 

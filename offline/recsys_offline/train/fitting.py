@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from recsys.als import Confidence
 from recsys.config import Config
+from recsys.halves import halved
 from recsys.interactions import Events, Histories
 from recsys.item_index import ItemIndex, choose
 from recsys.popularity import decay, decayed_counts, type_weights
@@ -139,7 +140,7 @@ def _spectral(spec: Spec, events: Events, now: int, setting: Setting) -> Spectra
     passes, start = _rounds(spec, setting, spectral.PASSES), setting.start.get(spec.name)
     shape = (int(_number(spec, "dimensions")), setting.config.train.seed)
     factors, inverse_degree = spectral.low_pass(matrix, *shape, passes, start)
-    weights = type_weights(setting.weights)
+    factors, weights = halved(factors), type_weights(setting.weights)
     return SpectralSource(factors, inverse_degree, weights, _number(spec, HISTORY), ItemIndex.exact(factors), spec.name)
 
 
