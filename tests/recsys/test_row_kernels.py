@@ -204,8 +204,9 @@ def test_places_and_the_leading_are_those_of_a_stable_sort(seed, limit):
 
 
 @pytest.mark.parametrize("n_items", [1, 200, 256, 257, 70_000, 17_000_000])
-def test_the_union_of_proposals_rises_and_says_where_each_of_them_stands(n_items):
-    proposed = np.random.default_rng(n_items).integers(-1, n_items, 90).astype(np.int32)
+@pytest.mark.parametrize("count", [90, 2_000])
+def test_the_union_of_proposals_rises_and_says_where_each_of_them_stands(n_items, count):
+    proposed = np.random.default_rng(n_items).integers(-1, n_items, count).astype(np.int32)
     proposed[:2] = [-1, n_items - 1]
     noted = [np.zeros(len(proposed) + 2, dtype=np.int32) for _ in range(2)]
     space = Space(np.zeros(n_items, np.int32), noted[0], np.zeros((1, 1), np.float32), noted[1])
