@@ -5,25 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.kernel import brief_kernel, kernel
-from recsys.order_kernels import MANY, are_leading
+from recsys.order_kernels import are_leading
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
 
 @kernel
 def sort(items: Int32s, spare: Int32s, n_items: int) -> None:
-    """Sort some items (int32[m], each of 0 to n_items - 1, each once) in place; spare is int32[m].
-
-    Some hundred are all compared with each other, as there is no branch to foretell; more are sorted byte by byte.
-    """
-    if len(items) <= MANY:
-        for at in range(len(items)):
-            spare[at] = items[at]
-        for at in range(len(items)):
-            own, smaller = spare[at], np.int32(0)
-            for other in range(np.uint64(len(items))):
-                smaller = np.int32(smaller + np.int32(spare[other] < own))
-            items[np.uint64(smaller)] = own
-        return
+    """Sort some items (int32[m], each of 0 to n_items - 1) in place, byte by byte; spare is int32[m]."""
     counts = np.empty(256, dtype=np.int64)
     shift = 0
     while n_items - 1 >> shift:

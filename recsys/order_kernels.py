@@ -212,9 +212,18 @@ def are_leading(query: Int32s, score: Float32s, limit: int) -> Bools:
 def mark_leading(score: Float32s, limit: int, leading: Bools) -> None:
     """As :func:`are_leading`, of one query: writes to bool[n]."""
     if len(score) <= limit:
-        for at in range(len(score)):
-            leading[at] = True
+        for place in range(len(score)):
+            leading[place] = True
         return
-    place = places_of(score)
-    for at in range(len(score)):
-        leading[at] = place[at] <= limit
+    ordered = score.copy()
+    to_front(ordered, limit)
+    bar = ordered[limit - 1]
+    ties = limit
+    for place in range(len(score)):
+        ties -= score[place] > bar
+    for place in range(len(score)):
+        if score[place] == bar and ties > 0:
+            ties -= 1
+            leading[place] = True
+        else:
+            leading[place] = score[place] > bar
