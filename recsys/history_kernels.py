@@ -86,8 +86,8 @@ def decayed(
 
 
 @kernel
-def vectors_of(users: Int64s, halves: UInt16s) -> Float32s:
-    """float32[q, d]: the vectors of some users (int64[q], none -1), from the bits of float16[n, d], all finite."""
+def vectors_of(users: Int32s, halves: UInt16s) -> Float32s:
+    """float32[q, d]: the vectors of some users (int32[q], none -1), from the bits of float16[n, d], all finite."""
     width = halves.shape[1]
     vectors = np.empty((len(users), width), dtype=np.float32)
     for row in range(-AHEAD, len(users)):

@@ -92,8 +92,12 @@ class Product(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The sources that are only arrays, and the scores that are inner products. Columns that nobody fills are 0."""
+    """The sources that are only arrays, and the scores that are inner products. Columns that nobody fills are 0.
 
+    ``users`` are the bits of the users' vectors, uint16[n_users, d]; of length 0 where they are not stored as such.
+    """
+
+    users: UInt16s
     similar: tuple[Similar, ...]
     visited: tuple[Visited, ...]
     popular: Popular

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recsys.held_kernels import Held
+from recsys.history_kernels import vectors_of
 from recsys.history_source_kernels import (
     NONE,
     History,
@@ -92,7 +93,7 @@ def retrieved(
     history: History,
     asked: Asked,
     popular: Int32s,
-    of_als: Float32s,
+    given: Float32s,
     proposed: Int32s,
     own: Float32s,
     merging: Merging,
@@ -105,7 +106,7 @@ def retrieved(
         history: of the queries.
         asked: the queries.
         popular: int32[m], the first items of the source of popular ones that are allowed, in its order.
-        of_als: float32[q, d], the vectors of the queries.
+        given: float32[q, d], the vectors of ALS; of length 0 where they are all those of stored users.
         proposed: int32[q, K], what the other sources propose, best first, -1 after the last; the rest is filled.
         own: float32[q, K], the scores of these.
         merging: how they become candidates.
@@ -118,6 +119,7 @@ def retrieved(
     score, rank = np.empty((most, columns), np.float32), np.empty((most, columns), np.float32)
     scale, used, stop = np.empty((rows, columns), np.float32), 0, 0
     weight = weights_of(history, asked.now, sources)
+    of_als = given if len(given) or len(sources.users) == 0 else vectors_of(asked.user, sources.users)
     vectors = (of_als, _spectral(history, asked.now, sources.spectral))
     _search(sources, vectors, asked, merging, space.slots, proposed, own)
     work = working(sources, width, columns, len(history.item))

@@ -57,12 +57,13 @@ class Retriever:
         sources: in the order of the candidates' columns.
     """
 
-    __slots__ = ("_als", "_few", "_popularity", "_whole", "_widths", "sources")
+    __slots__ = ("_als", "_few", "_is_stored", "_popularity", "_whole", "_widths", "sources")
 
     def __init__(self, sources: tuple[CandidateSource, ...]) -> None:
         self.sources = sources
         self._popularity = next((one for one in sources if isinstance(one, PopularitySource)), None)
         self._als = next((als for source in sources if (als := _als_of(source)) is not None), None)
+        self._is_stored = self._als is not None and len(self._als.user_bits) > 0
         self._widths = tuple(map(_most, sources))
         found = _Found(self._als)
         for column, source in enumerate(sources):
@@ -98,8 +99,9 @@ class Retriever:
     ) -> tuple[Found, list[tuple[int, Say]]]:
         """What is found, and who has more to say of it."""
         way = self._few if are_few(batch.allowed_items) else self._whole
-        vectors = _NO_VECTORS if self._als is None else self._als.vectors(batch)
-        if way.others and self._als is not None:
+        vectors = _NO_VECTORS
+        if self._als is not None and (way.others or not self._is_stored or batch.user_num.min() < 0):
+            vectors = self._als.vectors(batch)
             batch = replace(batch, vectors=vectors)
         proposals = [(column, source.propose(batch, k)) for column, source in way.others]
         starts = _starts(self._widths, k, tuple((at, each.item_num.shape[1]) for at, each in proposals))
@@ -202,6 +204,7 @@ class _Found:
         left = [(one.column, source) for one, source in self.searched if one.column not in columns]
         said = [one._replace(searched=one.column in columns) for one in self.said]
         arrays = Sources(
+            _NO_BITS if self.als is None else self.als.user_bits,
             (*self.similar, *[_NOT_SIMILAR] * (MOST_SIMILAR - len(self.similar))),
             (*self.visited, *[_NOT_VISITED] * (MOST_VISITED - len(self.visited))),
             self.popular,

@@ -20,6 +20,7 @@ from recsys.popularity import popular_order
 from recsys.queries import QueryBatch
 from recsys.types import Array, Bools, Float32s, Float64s, Int32s, Int64s, UInt16s
 
+NO_HALVES = np.zeros((0, 0), dtype=np.float16)
 Say = Callable[[Int32s, Int32s, Float32s, int], object]
 """Writes a source's scores of some pairs, query int32[n] and item int32[n], to a column of float32[n, S]."""
 
@@ -85,6 +86,12 @@ class AlsSource:
         length = np.linalg.norm(self.item_factors, axis=1).astype(np.float32)
         object.__setattr__(self, "length", np.where(length > 0, length, np.float32(np.inf)))
 
+    @property
+    def user_bits(self) -> UInt16s:
+        """uint16[n_users, d], of the user factors where these are float16, else none."""
+        stored = self.user_factors if self.user_factors.dtype == np.float16 else NO_HALVES
+        return frozen(stored.view(np.uint16))
+
     def vectors(self, batch: QueryBatch) -> Float32s:
         """float32[q, d]: stored user factors, or folded in where the history is fresh."""
         if batch.vectors is not None:
@@ -100,9 +107,9 @@ class AlsSource:
 
     def _stored(self, user_num: Int32s) -> Float32s:
         """float32[q, d]: the factors of some users."""
-        if self.user_factors.dtype != np.float16:
+        if len(self.user_bits) == 0:
             return self.user_factors[user_num]
-        return history_kernels.vectors_of(user_num.astype(np.int64), frozen(self.user_factors.view(np.uint16)))
+        return history_kernels.vectors_of(user_num, self.user_bits)
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items of largest inner product."""
