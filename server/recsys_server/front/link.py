@@ -6,20 +6,24 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 
 from recsys.errors import RecsysError
 from recsys_server.errors import AddressError, FrontError
-from recsys_server.front.frames import Call, Frames, Kind, Reply
+from recsys_server.front.frames import Frames, Kind, call_of
 from recsys_server.front.methods import METHODS
+from recsys_server.running import Running
 
 MEND_SECONDS = 1.0
 """Between two starts of a process that ended by itself."""
 END_SECONDS = 5.0
 _log = logging.getLogger(__name__)
-Answer = Callable[[str, bytes, float, float], Awaitable[Reply]]
+Reply = Callable[[Kind, bytes], None]
+"""Called with ANSWER and the bytes of a response, or with REFUSAL and those of a status."""
+Answer = Callable[[str, bytes, float, float, Reply], Running[bytes]]
 """From the name of a method, the bytes of a request, when it came and when its client gives up (both on the monotonic
-clock) to the bytes of the response or of a status."""
+clock) to a call on its way to a reply."""
 
 
 class FrontLink:
@@ -37,7 +41,7 @@ class FrontLink:
         self._frames: Frames | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Future[int] = self._loop.create_future()
-        self._inside: dict[int, asyncio.Task[None]] = {}
+        self._inside: dict[int, Running[bytes]] = {}
         self._healthy = self._serving = False
         self._address = ""
         self._mending: asyncio.Task[None] | None = None
@@ -65,7 +69,9 @@ class FrontLink:
                 pass_fds=[other.fileno()],
             )
         self._listening = self._loop.create_future()
-        self._frames = frames = Frames(self._told, self._lost)
+        self._frames = frames = Frames(
+            {Kind.LISTENING: self._listens, Kind.CALL: self._called, Kind.GONE: self._gone}, self._lost
+        )
         await self._loop.create_connection(lambda: frames, sock=own)
         port = await self._listening
         if not port:
@@ -101,23 +107,27 @@ class FrontLink:
         if self._frames is not None:
             self._frames.send(kind, number, body)
 
-    def _told(self, kind: Kind, number: int, body: bytes) -> None:
-        if kind == Kind.CALL:
-            self._inside[number] = task = self._loop.create_task(self._call(number, Call.of(body)))
-            task.add_done_callback(lambda _: self._inside.pop(number, None))
-        elif kind == Kind.GONE:
-            if number in self._inside:
-                self._inside[number].cancel()
-        else:
-            self._listening.set_result(number)
+    def _listens(self, port: int, _: bytes) -> None:
+        self._listening.set_result(port)
 
-    async def _call(self, number: int, call: Call) -> None:
-        kind, body = await self._answer(METHODS[call.method], call.data, call.since, call.deadline)
+    def _called(self, number: int, body: bytes) -> None:
+        method, since, deadline, data = call_of(body)
+        call = self._answer(METHODS[method], data, since, deadline, partial(self._reply, number))
+        if call.waits:
+            self._inside[number] = call
+
+    def _gone(self, number: int, _: bytes) -> None:
+        if number in self._inside:
+            self._inside.pop(number).cancel()
+
+    def _reply(self, number: int, kind: Kind, body: bytes) -> None:
+        self._inside.pop(number, None)
         self._send(kind, number, body)
 
     def _lost(self) -> None:
-        for task in self._inside.values():
-            task.cancel()
+        gone, self._inside = self._inside, {}
+        for call in gone.values():
+            call.cancel()
         if not self._listening.done():
             self._listening.set_exception(FrontError("the process that speaks gRPC did not start; see above"))
         elif self._serving:
