@@ -85,6 +85,7 @@ class Engine:
         shed_seconds: a query that would be answered later than this is refused, unless few wait.
         observe: called with the stages of each batch, the longest wait for it among them.
         clock: monotonic seconds.
+        together: calls something that answers many queries.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Engine:
         shed_seconds: float,
         observe: Callable[[Timings], None],
         clock: Callable[[], float],
+        together: Callable[[Callable[[], None]], None],
     ) -> None:
         self._max_batch = max_batch
         self._few = min(LEAST_WAITING, max_batch)
@@ -101,6 +103,7 @@ class Engine:
         self._shed_seconds = shed_seconds
         self._observe = observe
         self._clock = clock
+        self._together = together
         self._waiting: deque[_Waiting] = deque()
         self._loop = asyncio.get_running_loop()
         self._closed = self._due = False
@@ -138,7 +141,7 @@ class Engine:
         self._admit(deadline, now, shared=shared)
         if not self._due:
             self._due = True
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._together, self._turn)
         waiting = _Waiting(recommender, method, query, deadline, now, self._loop)
         self._waiting.append(waiting)
         return await waiting
@@ -187,7 +190,7 @@ class Engine:
 
     def _later(self, call: Callable[[], None]) -> None:
         """Call something after what has been answered is sent."""
-        self._loop.call_soon(lambda: self._loop.call_soon(call))
+        self._loop.call_soon(self._loop.call_soon, self._together, call)
 
     def _compute(self, taken: list[_Waiting], now: float) -> int:
         """Answer what can be answered in time; the number of queries that were computed."""

@@ -49,6 +49,25 @@ def test_frames_come_out_as_they_went_in_however_the_socket_cuts_them(sent, cuts
     assert told == sent
 
 
+def test_frames_that_are_sent_together_are_written_once_and_those_before_and_after_at_once():
+    written = []
+    one = Frames({}, lambda: None)
+    one.connection_made(type("Wire", (), {"write": lambda _, data: written.append(data)})())
+    one.send(Kind.HEALTH, 1)
+
+    def both():
+        one.send(Kind.ANSWER, 2, b"two")
+        one.send(Kind.ANSWER, 3, b"three")
+        assert len(written) == 1
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        one.together(both)
+    one.send(Kind.ANSWER, 4)
+    assert len(written) == 3
+    assert [part.count(b"t") for part in written] == [0, 2, 0]
+
+
 @given(st.integers(0, 255), st.floats(allow_nan=False), st.floats(allow_nan=False), st.binary(max_size=50))
 def test_a_call_comes_out_as_it_went_in(method, since, deadline, data):
     call = (method, since, deadline, data)

@@ -61,6 +61,14 @@ async def test_it_also_waits_for_what_tells_a_turn_later():
     assert outcomes == [7]
 
 
+async def test_two_may_wait_for_one_future():
+    future = asyncio.get_running_loop().create_future()
+    waiting = [run(total(future))[1] for _ in range(2)]
+    future.set_result(2)
+    await until(lambda: all(waiting))
+    assert waiting == [[2], [2]]
+
+
 async def prompt_of(result):
     future = prompt()
     future.set_result(result)

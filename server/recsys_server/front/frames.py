@@ -66,6 +66,7 @@ class Frames(asyncio.Protocol):
         self._told = {int(kind): one for kind, one in told.items()}
         self._lost = lost
         self._rest = b""
+        self._gathered: list[bytes] | None = None
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -74,6 +75,9 @@ class Frames(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Tell of every frame that is whole."""
+        self.together(lambda: self._tell(data))
+
+    def _tell(self, data: bytes) -> None:
         data, at = self._rest + data, 0
         while len(data) - at >= _HEAD.size:
             size, kind, number = _HEAD.unpack_from(data, at)
@@ -91,8 +95,22 @@ class Frames(asyncio.Protocol):
 
     def send(self, kind: Kind, number: int, body: bytes = b"") -> None:
         """Send a frame; nothing where the other end has gone."""
-        if self._transport is not None:
-            self._transport.write(_HEAD.pack(len(body), kind, number) + body)
+        frame = _HEAD.pack(len(body), kind, number) + body
+        if self._gathered is not None:
+            self._gathered.append(frame)
+        elif self._transport is not None:
+            self._transport.write(frame)
+
+    def together(self, call: Callable[[], None]) -> None:
+        """Call something, and send the frames that it sends as one: each write is a call of the system."""
+        gathered: list[bytes] = []
+        self._gathered = gathered
+        try:
+            call()
+        finally:
+            self._gathered = None
+            if gathered and self._transport is not None:
+                self._transport.write(b"".join(gathered))
 
     def close(self) -> None:
         """Close this end, after what has been sent."""

@@ -30,12 +30,12 @@ class FrontLink:
     """Starts the process, mends it when it dies, and answers what it hands on. To be made and used on one event loop.
 
     Args:
-        answer: of each call; cancelled when its client has gone.
         shared: whether other processes listen on the same port.
     """
 
-    def __init__(self, answer: Answer, *, shared: bool) -> None:
-        self._answer = answer
+    _answer: Answer
+
+    def __init__(self, *, shared: bool) -> None:
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._frames: Frames | None = None
@@ -51,8 +51,12 @@ class FrontLink:
         """Of the process; 0 while there is none."""
         return self._process.pid if self._process and self._process.returncode is None else 0
 
-    async def listen(self, address: str) -> str:
+    async def listen(self, address: str, answer: Answer) -> str:
         """Start the process; the address with its real port.
+
+        Args:
+            address: host and port.
+            answer: of each call, which is cancelled when its client has gone.
 
         Raises:
             AddressError: it is taken, or not one of this machine's.
@@ -69,6 +73,7 @@ class FrontLink:
                 pass_fds=[other.fileno()],
             )
         self._listening = self._loop.create_future()
+        self._answer = answer
         self._frames = frames = Frames(
             {Kind.LISTENING: self._listens, Kind.CALL: self._called, Kind.GONE: self._gone}, self._lost
         )
@@ -102,6 +107,13 @@ class FrontLink:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+
+    def together(self, call: Callable[[], None]) -> None:
+        """Call something, and send all that it replies as one."""
+        if self._frames is not None:
+            self._frames.together(call)
+        else:
+            call()
 
     def _send(self, kind: Kind, number: int, body: bytes = b"") -> None:
         if self._frames is not None:
@@ -138,7 +150,7 @@ class FrontLink:
     async def _mend(self) -> None:
         while not self._serving:
             try:
-                await self.listen(self._address)
+                await self.listen(self._address, self._answer)
             except RecsysError as error:
                 _log.error("%s", error)
                 await asyncio.sleep(MEND_SECONDS)
