@@ -66,8 +66,14 @@ class App:
     ) -> None:
         self._server_settings = section = settings.server
         self.telemetry = telemetry = Telemetry(time.time)
+        self._front = FrontLink(shared=shared_port)
         self._engine = Engine(
-            section.max_batch, section.max_waiting, section.shed_seconds, telemetry.stages, time.monotonic
+            section.max_batch,
+            section.max_waiting,
+            section.shed_seconds,
+            telemetry.stages,
+            time.monotonic,
+            self._front.together,
         )
         self._experiments = ExperimentsFile(
             Path(section.experiments) if section.experiments else None, telemetry.experiments_refused
@@ -89,7 +95,6 @@ class App:
         )
         self._gate = Gate(handlers.by_method(), telemetry, section.deadline_seconds, time.monotonic)
         self._shared_port = shared_port
-        self._front = FrontLink(self._gate.answer, shared=shared_port)
         telemetry.front(lambda: self._front.pid)
         self._watching: list[asyncio.Task[None]] = []
         self.address = self.metrics_address = ""
@@ -104,12 +109,12 @@ class App:
         section = self._server_settings
         self.metrics_address = listen(section.metrics, self.telemetry.registry)
         if not self._shared_port:
-            self.address = await self._front.listen(section.listen)
+            self.address = await self._front.listen(section.listen, self._gate.answer)
         await self.models.refresh()
         if self.models.bundle_id is None:
             _log.warning("%s has no live bundle yet: waiting for the first", section.registry)
         if self._shared_port:  # not earlier: whom the system sends here would wait, while others serve
-            self.address = await self._front.listen(section.listen)
+            self.address = await self._front.listen(section.listen, self._gate.answer)
         self._watching = [
             asyncio.create_task(self.models.watch(section.reload_seconds)),
             asyncio.create_task(self._experiments.watch(section.reload_seconds)),

@@ -88,11 +88,11 @@ class Catalogue:
         self._waiting += 1
         writing = asyncio.get_running_loop().run_in_executor(self._thread, self._writer.write, changes)
         writing.add_done_callback(self._written)
+        await asyncio.wait([writing], timeout=deadline - asyncio.get_running_loop().time())
+        if not writing.done():
+            raise DeadlineError("the items were not on disk in time; send them again")
         try:
-            async with asyncio.timeout_at(deadline):
-                await asyncio.shield(writing)
-        except TimeoutError as error:
-            raise DeadlineError("the items were not on disk in time; send them again") from error
+            writing.result()
         except StateError as error:
             raise StorageError(f"nothing was stored: {error}") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -107,9 +106,11 @@ def request(data: bytes, placements: Placements, experiments: Experiments, now: 
 def _halves(data: bytes) -> tuple[str, bytes]:
     """The user and all else of a request, if it begins with its user, as protobuf writes it, and the id is short."""
     end = 2 + data[1] if len(data) > 1 and data[0] == USER_ID else 0
-    if 0 < end <= min(len(data), ONE_BYTE):
-        with suppress(UnicodeDecodeError):
+    if 0 < end <= ONE_BYTE and end <= len(data):
+        try:
             return data[2:end].decode(), data[end:]
+        except UnicodeDecodeError:
+            return "", data
     return "", data
 
 

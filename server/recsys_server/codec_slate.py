@@ -134,10 +134,14 @@ def _timings(stages: Timings) -> bytes:
 
 def _timing(stage: str, seconds: float) -> bytes:
     whole, nanos = divmod(int(seconds * 1e9), 10**9)
-    duration = sized(_DURATION, _SECONDS + number(whole) + _NANOS + number(nanos))
-    return sized(_STAGE_TIMINGS, _stage(stage) + duration)
+    fraction = number(nanos)
+    return _until_nanos(stage, whole, len(fraction)) + fraction
 
 
 @lru_cache(maxsize=64)
-def _stage(name: str) -> bytes:
-    return sized(_STAGE, name.encode())
+def _until_nanos(stage: str, whole: int, size: int) -> bytes:
+    """A timing but for its last number, of so many bytes: few combinations occur."""
+    begun = _SECONDS + number(whole) + _NANOS
+    duration = _DURATION + number(len(begun) + size) + begun
+    named = sized(_STAGE, stage.encode())
+    return _STAGE_TIMINGS + number(len(named) + len(duration) + size) + named + duration

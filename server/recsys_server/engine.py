@@ -7,13 +7,14 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from recsys.recommender import Recommender
 from recsys.types import Answer, Query, ServedFrom, Slate
 from recsys_server.errors import DeadlineError, DrainingError, EngineError, NoTimeError, OverloadedError
 from recsys_server.pace import Pace, RankingPace
+from recsys_server.running import PromptFuture
 
 LEAST_WAITING = 16  # so many may always wait: on a slow machine, smaller batches would make it slower still
 TURN_SECONDS = 0.025  # of a batch of more than these, as things go: nothing else is done meanwhile
@@ -45,22 +46,26 @@ class Computed(NamedTuple):
     stages: Timings
 
 
-class _Waiting(NamedTuple):
-    recommender: Recommender
-    method: Method
-    query: Query
-    deadline: float
-    since: float
-    future: asyncio.Future[Computed]
+class _Waiting(PromptFuture[Computed]):
+    """A query, until its slate is there."""
 
+    __slots__ = ("deadline", "method", "query", "recommender", "since")
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """What came of queries that were answered together: one Computed or error for each."""
-
-    waiting: Sequence[_Waiting]
-    outcomes: Sequence[Computed | Exception]
-    stages: Timings = ()
+    def __init__(
+        self,
+        recommender: Recommender,
+        method: Method,
+        query: Query,
+        deadline: float,
+        since: float,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(loop)
+        self.recommender = recommender
+        self.method: Method = method
+        self.query = query
+        self.deadline = deadline
+        self.since = since
 
 
 class Engine:
@@ -80,6 +85,7 @@ class Engine:
         shed_seconds: a query that would be answered later than this is refused, unless few wait.
         observe: called with the stages of each batch, the longest wait for it among them.
         clock: monotonic seconds.
+        together: calls something that answers many queries.
     """
 
     def __init__(
@@ -89,15 +95,18 @@ class Engine:
         shed_seconds: float,
         observe: Callable[[Timings], None],
         clock: Callable[[], float],
+        together: Callable[[Callable[[], None]], None],
     ) -> None:
         self._max_batch = max_batch
+        self._few = min(LEAST_WAITING, max_batch)
         self._max_waiting = max_waiting
         self._shed_seconds = shed_seconds
         self._observe = observe
         self._clock = clock
+        self._together = together
         self._waiting: deque[_Waiting] = deque()
         self._loop = asyncio.get_running_loop()
-        self._closed = False
+        self._closed = self._due = False
         self._turns, self._slates = Pace(), RankingPace()
         self._probe_at = self._quiet_until = -math.inf
 
@@ -130,11 +139,12 @@ class Engine:
             raise _draining()
         now = self._clock()
         self._admit(deadline, now, shared=shared)
-        if not self._waiting:
-            self._loop.call_soon(self._turn)
-        future: asyncio.Future[Computed] = self._loop.create_future()
-        self._waiting.append(_Waiting(recommender, method, query, deadline, now, future))
-        return await future
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._together, self._turn)
+        waiting = _Waiting(recommender, method, query, deadline, now, self._loop)
+        self._waiting.append(waiting)
+        return await waiting
 
     def close(self) -> None:
         """Refuse what waits, and all that comes."""
@@ -145,7 +155,7 @@ class Engine:
         waiting = len(self._waiting)
         if waiting >= self._max_waiting:
             raise OverloadedError("too many requests wait; try again later")
-        if waiting < min(LEAST_WAITING, self._max_batch):
+        if waiting < self._few:
             return
         batches, rest = divmod(waiting, self._max_batch)
         begun = batches * self._turns.seconds(self._max_batch, now)
@@ -167,7 +177,8 @@ class Engine:
                 ended = self._clock()
                 self._turns.learn(computed, ended - started, ended)
         finally:
-            if self._waiting:
+            self._due = bool(self._waiting)
+            if self._due:
                 self._later(self._turn)
 
     def _fitting(self, now: float) -> int:
@@ -179,16 +190,19 @@ class Engine:
 
     def _later(self, call: Callable[[], None]) -> None:
         """Call something after what has been answered is sent."""
-        self._loop.call_soon(lambda: self._loop.call_soon(call))
+        self._loop.call_soon(self._loop.call_soon, self._together, call)
 
     def _compute(self, taken: list[_Waiting], now: float) -> int:
         """Answer what can be answered in time; the number of queries that were computed."""
-        self._refuse([waiting for waiting in taken if waiting.deadline <= now], _late)
-        wanted = [waiting for waiting in taken if waiting.deadline > now and not waiting.future.cancelled()]
         # After a reload, queries of two bundles may wait side by side; each is answered by its own.
-        alike: dict[tuple[int, Method], list[_Waiting]] = {}
-        for waiting in wanted:
-            alike.setdefault((id(waiting.recommender), waiting.method), []).append(waiting)
+        alike: dict[tuple[Recommender, Method], list[_Waiting]] = {}
+        late = []
+        for waiting in taken:
+            if waiting.deadline <= now:
+                late.append(waiting)
+            elif not waiting.cancelled():
+                alike.setdefault((waiting.recommender, waiting.method), []).append(waiting)
+        self._refuse(late, _late)
         computed = 0
         for (_, method), group in alike.items():
             fitting = self._by_share(group, now) if method == "answer" else {1.0: group}
@@ -219,8 +233,9 @@ class Engine:
         return fitting
 
     def _refuse(self, refused: list[_Waiting], why: Callable[[], Exception]) -> None:
-        if refused:
-            self._deliver(_Batch(refused, [why() for _ in refused]))
+        for waiting in refused:
+            if not waiting.done():  # else its client has gone
+                waiting.set_exception(why())
 
     def _answer(self, group: list[_Waiting], now: float, share: float) -> None:
         """Answer a group together; when that fails each alone, so that one bad query spoils no other."""
@@ -231,26 +246,27 @@ class Engine:
             queries = [waiting.query for waiting in group]
             answer = ask(queries if share == 1.0 else [_eased(query, share) for query in queries], self._clock)
             ended = self._clock()
-            stages = tuple(answer.stage_seconds.items())
             slates = answer.slates if share == 1.0 else [_marked(slate, share) for slate in answer.slates]
-            outcomes = [
-                Computed(slate, now - waiting.since, stages) for waiting, slate in zip(group, slates, strict=True)
-            ]
+            answered = [*zip(group, slates, strict=True)]
         except Exception as error:  # noqa: BLE001 - whatever fails in one batch, the next is answered
             if len(group) > 1:
                 for waiting in group:
                     self._answer([waiting], now, share)
                 return
             self._complain(recommender, error)
-            self._deliver(_Batch(group, [EngineError(str(error))]))
+            message = str(error)
+            self._refuse(group, lambda: EngineError(message))
             return
         if method == "answer":
             self._slates.learn(len(group), share, ended - started, answer.stage_seconds, ended)
             self._probe_at = ended + max(_PROBE_SECONDS, _PROBE_PAUSE * (ended - started))
         if answer.errors:
             self._complain(recommender, answer.errors[0])
-        wait = max(now - waiting.since for waiting in group)
-        self._deliver(_Batch(group, outcomes, (("wait", wait), *stages)))
+        stages = tuple(answer.stage_seconds.items())
+        self._observe((("wait", now - group[0].since), *stages))
+        for waiting, slate in answered:
+            if not waiting.done():  # else its client has gone
+                waiting.set_result(Computed(slate, now - waiting.since, stages))
 
     def _complain(self, recommender: Recommender, error: Exception) -> None:
         """Log a failure with its trace; those that follow at once are left to the metric of degraded slates."""
@@ -258,16 +274,6 @@ class Engine:
         if now >= self._quiet_until:
             self._quiet_until = now + _QUIET_SECONDS
             _log.error("bundle %s failed at a query", recommender.bundle_id, exc_info=error)
-
-    def _deliver(self, batch: _Batch) -> None:
-        self._observe(batch.stages)
-        for waiting, outcome in zip(batch.waiting, batch.outcomes, strict=True):
-            if waiting.future.done():  # its client has gone
-                continue
-            if isinstance(outcome, Computed):
-                waiting.future.set_result(outcome)
-            else:
-                waiting.future.set_exception(outcome)
 
 
 def _eased(query: Query, share: float) -> Query:

@@ -53,11 +53,10 @@ class Recorder:
         self._waiting.append((events, done))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_all())
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await done
-        except TimeoutError as error:
-            raise DeadlineError("the events were not on disk in time; send them again") from error
+        await asyncio.wait([done], timeout=deadline - asyncio.get_running_loop().time())
+        if not done.done():
+            raise DeadlineError("the events were not on disk in time; send them again")
+        return done.result()
 
     async def close(self) -> None:
         """Write what waits, and let go of the log."""

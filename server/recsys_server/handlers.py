@@ -193,5 +193,6 @@ class Handlers:
 
     def _samples(self, recommender: Recommender, query: Query) -> bool:
         """Whether the features of an answer are kept: what rules and changed items do to it cannot be replayed."""
-        replayable = query.rules == NO_RULES and recommender.catalogue_version == 0
-        return self._state is not None and replayable and self._state.samples_next()
+        if self._state is None or query.rules != NO_RULES or recommender.catalogue_version:
+            return False
+        return self._state.samples_next()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any
 
 from recsys_server import status
 from recsys_server.errors import DrainingError
-from recsys_server.front.frames import Kind, Reply
+from recsys_server.front.frames import Kind
+from recsys_server.front.link import Reply
+from recsys_server.running import Running
 from recsys_server.telemetry import Telemetry
 
-Respond = Callable[[bytes, float], Awaitable[bytes]]
-"""From the bytes of a request and its deadline to the bytes of the response."""
+Respond = Callable[[bytes, float], Coroutine[Any, None, bytes]]
+"""From the bytes of a request and its deadline to the bytes of the response; run as :class:`Running` tells."""
 WAY_BACK = 0.05
 """Share of the time that a client allows in which the answer must get back to it."""
 _log = logging.getLogger(__name__)
@@ -43,31 +47,20 @@ class Gate:
         self._empty = asyncio.Event()
         self._draining = False
 
-    async def answer(self, method: str, data: bytes, since: float, deadline: float) -> Reply:
-        """The response to a call, or the status that refuses it.
+    def answer(self, method: str, data: bytes, since: float, deadline: float, reply: Reply) -> Running[bytes]:
+        """Reply with the response to a call, or with the status that refuses it.
 
         Args:
             method: its name.
             data: the request.
             since: when it came, on the clock.
             deadline: when its client gives up.
+            reply: called once, unless the call is cancelled.
         """
-        code = "CANCELLED"
         self._inside += 1
-        try:
-            response = await self._response(method, data, since + self._allowed(deadline - since))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets a status
-            refusal = _refusal(method, error)
-            code = refusal.code
-            return Kind.REFUSAL, refusal.status
-        else:
-            code = "OK"
-            return Kind.ANSWER, response
-        finally:
-            self._inside -= 1
-            if self._draining and self._inside == 0:
-                self._empty.set()
-            self._telemetry.call(method, code, self._clock() - since)
+        respond = _draining if self._draining else self._handlers[method]
+        allowed = min((deadline - since) * (1 - WAY_BACK), self._deadline_seconds)
+        return Running(respond(data, since + allowed), partial(self._ended, method, since, reply))
 
     async def drain(self, seconds: float) -> None:
         """Refuse new calls and wait until none is inside, but no longer than seconds."""
@@ -79,14 +72,23 @@ class Gate:
         except TimeoutError:
             _log.warning("%d calls were still inside after %g seconds of drain", self._inside, seconds)
 
-    def _response(self, method: str, data: bytes, deadline: float) -> Awaitable[bytes]:
-        if self._draining:
-            raise DrainingError("the server is shutting down; try another replica")
-        return self._handlers[method](data, deadline)
+    def _ended(self, method: str, since: float, reply: Reply, outcome: bytes | BaseException) -> None:
+        self._inside -= 1
+        if self._draining and self._inside == 0:
+            self._empty.set()
+        if isinstance(outcome, bytes):
+            self._telemetry.call(method, "OK", self._clock() - since)
+            reply(Kind.ANSWER, outcome)
+        elif isinstance(outcome, Exception):
+            refusal = _refusal(method, outcome)
+            self._telemetry.call(method, refusal.code, self._clock() - since)
+            reply(Kind.REFUSAL, refusal.status)
+        else:
+            self._telemetry.call(method, "CANCELLED", self._clock() - since)
 
-    def _allowed(self, seconds: float) -> float:
-        """For an answer, of the seconds that a client still waits."""
-        return min(seconds * (1 - WAY_BACK), self._deadline_seconds)
+
+async def _draining(data: bytes, deadline: float) -> bytes:  # noqa: ARG001 - as any other Respond
+    raise DrainingError("the server is shutting down; try another replica")
 
 
 def _refusal(method: str, error: Exception) -> status.Refusal:

@@ -28,23 +28,26 @@ class Pace:
         """Of a batch of so many queries; 0 where nothing is known."""
         return (self._fixed + self._each * count) * self._faded(now)
 
-    def margin(self, count: int, now: float) -> float:
-        """Seconds by which such a batch may well be later: the mean deviation of late, much as TCP sets its timers."""
-        return self._spread * self.seconds(count, now)
+    def at_most(self, count: int, now: float) -> float:
+        """Seconds beyond which such a batch hardly takes: the mean deviation of late, much as TCP sets its timers."""
+        return (1 + self._spread) * self.seconds(count, now)
 
     def learn(self, count: int, seconds: float, now: float) -> None:
         """A batch of so many queries, at least one, took this long."""
-        if known := self._fixed + self._each * count:
+        fixed, each, faded = self._fixed, self._each, self._faded(now)
+        if known := fixed + each * count:
             seconds = min(seconds, SURPRISE * known)
             self._spread += RATE * (abs(seconds / known - 1) - self._spread)
-        faded = self._faded(now)
-        fixed, each = self._fixed * faded, self._each * faded
-        size = count / TYPICAL
-        step = max(RATE, 1.0 - faded) * (seconds - fixed - each * count) / (1 + size**2)
-        self._fixed, self._each, self._at = max(0.0, fixed + step), max(0.0, each + step * size / TYPICAL), now
+        fixed, each, size = fixed * faded, each * faded, count / TYPICAL
+        rate = RATE if faded > 1.0 - RATE else 1.0 - faded
+        step = rate * (seconds - fixed - each * count) / (1 + size * size)
+        fixed, each = fixed + step, each + step * size / TYPICAL
+        self._fixed = fixed if fixed > 0 else 0.0
+        self._each = each if each > 0 else 0.0
+        self._at = now
 
     def _faded(self, now: float) -> float:
-        return float(0.5 ** ((now - self._at) / HALF_LIFE_SECONDS))
+        return math.exp2((self._at - now) / HALF_LIFE_SECONDS)
 
 
 class RankingPace:
@@ -55,18 +58,13 @@ class RankingPace:
     def __init__(self) -> None:
         self._rest, self._ranking = Pace(), Pace()
 
-    def seconds(self, count: int, share: float, now: float) -> float:
-        """Of a batch of so many queries."""
-        return self._rest.seconds(count, now) + share * self._ranking.seconds(count, now)
-
     def at_most(self, count: int, share: float, now: float) -> float:
         """Seconds beyond which a batch of so many queries hardly takes."""
-        margin = self._rest.margin(count, now) + share * self._ranking.margin(count, now)
-        return self.seconds(count, share, now) + margin
+        return self._rest.at_most(count, now) + share * self._ranking.at_most(count, now)
 
     def learn(self, count: int, share: float, seconds: float, stage_seconds: Mapping[str, float], now: float) -> None:
         """A batch of so many queries took this long as a whole, and in each stage."""
-        ranking = sum(stage_seconds.get(stage, 0.0) for stage in RANKING)
+        ranking = sum([stage_seconds.get(stage, 0.0) for stage in RANKING])
         self._rest.learn(count, max(0.0, seconds - ranking), now)
         if share > 0:
             self._ranking.learn(count, ranking / share, now)

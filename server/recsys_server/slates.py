@@ -92,6 +92,8 @@ class Slates:
         try:
             if not recommender.is_personal(query):
                 return await self._serve_popular(recommender, query, assignments, deadline)
+            if self._users.keeps_nothing:
+                return await self._serve_computed(recommender, query, assignments, deadline)
             return await self._serve_personal(recommender, query, assignments, deadline, lately)
         except EngineError:
             return await self._fall_back(recommender, query, assignments)
@@ -104,8 +106,6 @@ class Slates:
     async def _serve_personal(
         self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float, lately: Hashable
     ) -> Served:
-        if self._users.keeps_nothing:
-            return await self._serve_computed(recommender, query, assignments, deadline)
         key = user_key(recommender, assignments, query, lately)
         kept = self._users.get(key)
         self._telemetry.cache("user", hit=kept is not None)

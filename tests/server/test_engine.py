@@ -21,7 +21,7 @@ def recommender():
 
 def engine(max_batch=64, max_waiting=1024, observed=None, shed_seconds=LATER):
     observe = (observed if observed is not None else []).append
-    return Engine(max_batch, max_waiting, shed_seconds, observe, time.monotonic)
+    return Engine(max_batch, max_waiting, shed_seconds, observe, time.monotonic, lambda call: call())
 
 
 def ask(engine, recommender, user_id, deadline=LATER):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from functools import partial
 
 import grpc
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from recsys.v1 import recommendation_service_pb2 as pb
 from recsys_server.front import MAX_MESSAGE_BYTES
-from recsys_server.front.frames import Call, Frames, Kind
+from recsys_server.front.frames import Frames, Kind, call_of, packed
 from recsys_server.front.methods import METHODS, SERVICES
 from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
 from server_process import children, ended, started
@@ -36,8 +37,8 @@ frames = st.lists(st.tuples(st.sampled_from(Kind), st.integers(0, 2**64 - 1), st
 @given(frames, st.lists(st.integers(1, 400), min_size=1, max_size=40))
 def test_frames_come_out_as_they_went_in_however_the_socket_cuts_them(sent, cuts):
     wire, told = Wire(), []
-    one = Frames(lambda *_: None, lambda: None)
-    other = Frames(lambda *frame: told.append(frame), lambda: None)
+    one = Frames({}, lambda: None)
+    other = Frames({kind: partial(lambda *frame: told.append(frame), kind) for kind in Kind}, lambda: None)
     one.connection_made(wire)
     for frame in sent:
         one.send(*frame)
@@ -48,10 +49,29 @@ def test_frames_come_out_as_they_went_in_however_the_socket_cuts_them(sent, cuts
     assert told == sent
 
 
+def test_frames_that_are_sent_together_are_written_once_and_those_before_and_after_at_once():
+    written = []
+    one = Frames({}, lambda: None)
+    one.connection_made(type("Wire", (), {"write": lambda _, data: written.append(data)})())
+    one.send(Kind.HEALTH, 1)
+
+    def both():
+        one.send(Kind.ANSWER, 2, b"two")
+        one.send(Kind.ANSWER, 3, b"three")
+        assert len(written) == 1
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        one.together(both)
+    one.send(Kind.ANSWER, 4)
+    assert len(written) == 3
+    assert [part.count(b"t") for part in written] == [0, 2, 0]
+
+
 @given(st.integers(0, 255), st.floats(allow_nan=False), st.floats(allow_nan=False), st.binary(max_size=50))
 def test_a_call_comes_out_as_it_went_in(method, since, deadline, data):
-    call = Call(method, since, deadline, data)
-    assert Call.of(call.to_bytes()) == call
+    call = (method, since, deadline, data)
+    assert call_of(packed(call)) == call
 
 
 def test_every_method_of_every_service_has_a_name_of_its_own():

@@ -22,7 +22,7 @@ def recommender():
 
 
 def engine(max_batch=64, max_waiting=10_000, shed_seconds=LATER):
-    return Engine(max_batch, max_waiting, shed_seconds, lambda _: None, time.monotonic)
+    return Engine(max_batch, max_waiting, shed_seconds, lambda _: None, time.monotonic, lambda call: call())
 
 
 def ask(engine, recommender, user_id, seconds=LATER, **options):

@@ -62,12 +62,12 @@ def test_no_pace_is_below_nothing():
 
 def test_the_margin_is_as_wide_as_batches_differ():
     numbers = random.Random(3)
-    steady, uneven = RankingPace(), RankingPace()
+    steady, uneven = Pace(), Pace()
     for _ in range(300):
-        steady.learn(8, 1.0, 0.02, {}, 0.0)
-        uneven.learn(8, 1.0, numbers.choice([0.01, 0.03]), {}, 0.0)
-    assert steady.at_most(8, 1.0, 0.0) == pytest.approx(0.02, rel=0.02)
-    assert uneven.at_most(8, 1.0, 0.0) > 1.2 * uneven.seconds(8, 1.0, 0.0)
+        steady.learn(8, 0.02, 0.0)
+        uneven.learn(8, numbers.choice([0.01, 0.03]), 0.0)
+    assert steady.at_most(8, 0.0) == pytest.approx(0.02, rel=0.02)
+    assert uneven.at_most(8, 0.0) > 1.2 * uneven.seconds(8, 0.0)
 
 
 def test_ranking_fewer_candidates_takes_its_share_whatever_was_ranked_lately():
@@ -77,4 +77,4 @@ def test_ranking_fewer_candidates_takes_its_share_whatever_was_ranked_lately():
         pace.learn(10, share, sum(stages.values()), stages, 0.0)
     expected = {1.0: 0.06, 0.5: 0.04, 0.0: 0.02}
     for share, seconds in expected.items():
-        assert pace.seconds(10, share, 0.0) == pytest.approx(seconds, rel=0.05)
+        assert pace.at_most(10, share, 0.0) == pytest.approx(seconds, rel=0.05)

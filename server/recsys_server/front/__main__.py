@@ -14,6 +14,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Coroutine
+from functools import partial
 from itertools import count
 
 import grpc
@@ -26,13 +27,15 @@ from grpc_status import rpc_status
 
 from recsys_server import logs
 from recsys_server.front import OPTIONS
-from recsys_server.front.frames import Call, Frames, Kind, Reply
+from recsys_server.front.frames import Frames, Kind, Told, packed
 from recsys_server.front.methods import METHODS, SERVICES
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 Context = grpc.aio.ServicerContext[bytes, bytes]
+Reply = tuple[Kind, bytes]
+"""What comes of a call: an answer or a refusal, and its body."""
 
 
 class Front:
@@ -45,7 +48,13 @@ class Front:
     def __init__(self, *, shared: bool) -> None:
         self.ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._frames = Frames(self._told, self.ended.set)
+        told: dict[Kind, Told] = {
+            Kind.HEALTH: self._healthy,
+            Kind.STOP: self._told_to_stop,
+            Kind.ANSWER: partial(self._replied, Kind.ANSWER),
+            Kind.REFUSAL: partial(self._replied, Kind.REFUSAL),
+        }
+        self._frames = Frames(told, self.ended.set)
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._health = health.aio.HealthServicer()
@@ -65,16 +74,16 @@ class Front:
         await self._server.start()
         self._frames.send(Kind.LISTENING, port)
 
-    def _told(self, kind: Kind, number: int, body: bytes) -> None:
-        match kind:
-            case Kind.HEALTH:
-                self._start(self._set_health(_SERVING if number else _NOT_SERVING))
-            case Kind.STOP:
-                self._start(self._stop(number / 1000))
-            case _:
-                waiting = self._waiting.pop(number, None)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result((kind, body))
+    def _healthy(self, number: int, _: bytes) -> None:
+        self._start(self._set_health(_SERVING if number else _NOT_SERVING))
+
+    def _told_to_stop(self, milliseconds: int, _: bytes) -> None:
+        self._start(self._stop(milliseconds / 1000))
+
+    def _replied(self, kind: Kind, number: int, body: bytes) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result((kind, body))
 
     async def _call(self, method: int, data: bytes, context: Context) -> bytes:
         now, remaining = time.monotonic(), context.time_remaining()
@@ -82,7 +91,7 @@ class Front:
         waiting: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting[number] = waiting
         deadline = float("inf") if remaining is None else now + remaining
-        self._frames.send(Kind.CALL, number, Call(method, now, deadline, data).to_bytes())
+        self._frames.send(Kind.CALL, number, packed((method, now, deadline, data)))
         try:
             kind, body = await waiting
         except asyncio.CancelledError:

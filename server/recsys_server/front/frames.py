@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import NamedTuple, cast
+from typing import cast
 
 _HEAD = struct.Struct("<IBQ")
 _CALL = struct.Struct("<Bdd")
@@ -35,53 +35,38 @@ class Kind(IntEnum):
     """To the front: take no calls any more, and end with the last, or in so many milliseconds as the number says."""
 
 
-_KINDS = {int(kind): kind for kind in Kind}
+Call = tuple[int, float, float, bytes]
+"""A request: the place of its method in :data:`recsys_server.front.methods.METHODS`, when it came and when its client
+gives up, both on the machine's monotonic clock (infinite where it allows any time), and its bytes."""
 
 
-class Call(NamedTuple):
-    """A request; a tuple, as so many are made.
-
-    Attributes:
-        method: place in :data:`recsys_server.front.methods.METHODS`.
-        since: when it came, on the machine's monotonic clock.
-        deadline: of its client, on the same clock; infinite where it allows any time.
-        data: its bytes.
-    """
-
-    method: int
-    since: float
-    deadline: float
-    data: bytes
-
-    def to_bytes(self) -> bytes:
-        """The body of a frame."""
-        return _CALL.pack(self.method, self.since, self.deadline) + self.data
-
-    @classmethod
-    def of(cls, body: bytes) -> Call:
-        """From the body of a frame."""
-        method, since, deadline = _CALL.unpack_from(body)
-        return cls(method, since, deadline, body[_CALL.size :])
+def packed(call: Call) -> bytes:
+    """The body of a frame that is a call."""
+    return _CALL.pack(*call[:-1]) + call[-1]
 
 
-Reply = tuple[Kind, bytes]
-"""What comes of a call: an answer or a refusal, and its body."""
-Told = Callable[[Kind, int, bytes], None]
-"""Called with the kind, number and body of each frame."""
+def call_of(body: bytes) -> Call:
+    """The call that is the body of a frame."""
+    return *_CALL.unpack_from(body), body[_CALL.size :]
+
+
+Told = Callable[[int, bytes], None]
+"""Called with the number and the body of a frame."""
 
 
 class Frames(asyncio.Protocol):
     """One end of the socket.
 
     Args:
-        told: of each frame that comes.
+        told: of the frames that come, by their kind.
         lost: called once, when the other end has gone.
     """
 
-    def __init__(self, told: Told, lost: Callable[[], None]) -> None:
-        self._told = told
+    def __init__(self, told: Mapping[Kind, Told], lost: Callable[[], None]) -> None:
+        self._told = {int(kind): one for kind, one in told.items()}
         self._lost = lost
         self._rest = b""
+        self._gathered: list[bytes] | None = None
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -90,6 +75,9 @@ class Frames(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Tell of every frame that is whole."""
+        self.together(lambda: self._tell(data))
+
+    def _tell(self, data: bytes) -> None:
         data, at = self._rest + data, 0
         while len(data) - at >= _HEAD.size:
             size, kind, number = _HEAD.unpack_from(data, at)
@@ -97,7 +85,7 @@ class Frames(asyncio.Protocol):
             if len(data) - begin < size:
                 break
             at = begin + size
-            self._told(_KINDS[kind], number, data[begin:at])
+            self._told[kind](number, data[begin:at])
         self._rest = data[at:]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever it was, the other end has gone
@@ -107,8 +95,22 @@ class Frames(asyncio.Protocol):
 
     def send(self, kind: Kind, number: int, body: bytes = b"") -> None:
         """Send a frame; nothing where the other end has gone."""
-        if self._transport is not None:
-            self._transport.write(_HEAD.pack(len(body), kind, number) + body)
+        frame = _HEAD.pack(len(body), kind, number) + body
+        if self._gathered is not None:
+            self._gathered.append(frame)
+        elif self._transport is not None:
+            self._transport.write(frame)
+
+    def together(self, call: Callable[[], None]) -> None:
+        """Call something, and send the frames that it sends as one: each write is a call of the system."""
+        gathered: list[bytes] = []
+        self._gathered = gathered
+        try:
+            call()
+        finally:
+            self._gathered = None
+            if gathered and self._transport is not None:
+                self._transport.write(b"".join(gathered))
 
     def close(self) -> None:
         """Close this end, after what has been sent."""

@@ -6,38 +6,42 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 
 from recsys.errors import RecsysError
 from recsys_server.errors import AddressError, FrontError
-from recsys_server.front.frames import Call, Frames, Kind, Reply
+from recsys_server.front.frames import Frames, Kind, call_of
 from recsys_server.front.methods import METHODS
+from recsys_server.running import Running
 
 MEND_SECONDS = 1.0
 """Between two starts of a process that ended by itself."""
 END_SECONDS = 5.0
 _log = logging.getLogger(__name__)
-Answer = Callable[[str, bytes, float, float], Awaitable[Reply]]
+Reply = Callable[[Kind, bytes], None]
+"""Called with ANSWER and the bytes of a response, or with REFUSAL and those of a status."""
+Answer = Callable[[str, bytes, float, float, Reply], Running[bytes]]
 """From the name of a method, the bytes of a request, when it came and when its client gives up (both on the monotonic
-clock) to the bytes of the response or of a status."""
+clock) to a call on its way to a reply."""
 
 
 class FrontLink:
     """Starts the process, mends it when it dies, and answers what it hands on. To be made and used on one event loop.
 
     Args:
-        answer: of each call; cancelled when its client has gone.
         shared: whether other processes listen on the same port.
     """
 
-    def __init__(self, answer: Answer, *, shared: bool) -> None:
-        self._answer = answer
+    _answer: Answer
+
+    def __init__(self, *, shared: bool) -> None:
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._frames: Frames | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Future[int] = self._loop.create_future()
-        self._inside: dict[int, asyncio.Task[None]] = {}
+        self._inside: dict[int, Running[bytes]] = {}
         self._healthy = self._serving = False
         self._address = ""
         self._mending: asyncio.Task[None] | None = None
@@ -47,8 +51,12 @@ class FrontLink:
         """Of the process; 0 while there is none."""
         return self._process.pid if self._process and self._process.returncode is None else 0
 
-    async def listen(self, address: str) -> str:
+    async def listen(self, address: str, answer: Answer) -> str:
         """Start the process; the address with its real port.
+
+        Args:
+            address: host and port.
+            answer: of each call, which is cancelled when its client has gone.
 
         Raises:
             AddressError: it is taken, or not one of this machine's.
@@ -65,7 +73,10 @@ class FrontLink:
                 pass_fds=[other.fileno()],
             )
         self._listening = self._loop.create_future()
-        self._frames = frames = Frames(self._told, self._lost)
+        self._answer = answer
+        self._frames = frames = Frames(
+            {Kind.LISTENING: self._listens, Kind.CALL: self._called, Kind.GONE: self._gone}, self._lost
+        )
         await self._loop.create_connection(lambda: frames, sock=own)
         port = await self._listening
         if not port:
@@ -97,27 +108,38 @@ class FrontLink:
             self._process.kill()
             await self._process.wait()
 
+    def together(self, call: Callable[[], None]) -> None:
+        """Call something, and send all that it replies as one."""
+        if self._frames is not None:
+            self._frames.together(call)
+        else:
+            call()
+
     def _send(self, kind: Kind, number: int, body: bytes = b"") -> None:
         if self._frames is not None:
             self._frames.send(kind, number, body)
 
-    def _told(self, kind: Kind, number: int, body: bytes) -> None:
-        if kind == Kind.CALL:
-            self._inside[number] = task = self._loop.create_task(self._call(number, Call.of(body)))
-            task.add_done_callback(lambda _: self._inside.pop(number, None))
-        elif kind == Kind.GONE:
-            if number in self._inside:
-                self._inside[number].cancel()
-        else:
-            self._listening.set_result(number)
+    def _listens(self, port: int, _: bytes) -> None:
+        self._listening.set_result(port)
 
-    async def _call(self, number: int, call: Call) -> None:
-        kind, body = await self._answer(METHODS[call.method], call.data, call.since, call.deadline)
+    def _called(self, number: int, body: bytes) -> None:
+        method, since, deadline, data = call_of(body)
+        call = self._answer(METHODS[method], data, since, deadline, partial(self._reply, number))
+        if call.waits:
+            self._inside[number] = call
+
+    def _gone(self, number: int, _: bytes) -> None:
+        if number in self._inside:
+            self._inside.pop(number).cancel()
+
+    def _reply(self, number: int, kind: Kind, body: bytes) -> None:
+        self._inside.pop(number, None)
         self._send(kind, number, body)
 
     def _lost(self) -> None:
-        for task in self._inside.values():
-            task.cancel()
+        gone, self._inside = self._inside, {}
+        for call in gone.values():
+            call.cancel()
         if not self._listening.done():
             self._listening.set_exception(FrontError("the process that speaks gRPC did not start; see above"))
         elif self._serving:
@@ -128,7 +150,7 @@ class FrontLink:
     async def _mend(self) -> None:
         while not self._serving:
             try:
-                await self.listen(self._address)
+                await self.listen(self._address, self._answer)
             except RecsysError as error:
                 _log.error("%s", error)
                 await asyncio.sleep(MEND_SECONDS)
