@@ -86,9 +86,16 @@ class Running(Generic[T]):
                 waits_for._asyncio_future_blocking = False  # noqa: SLF001 - as a task does: others may wait for it too
                 waits_for.add_done_callback(self._go_on)
         except StopIteration as returned:
-            self._ended(returned.value)
+            self._end(returned.value)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is told
-            self._ended(error)
+            self._end(error)
+
+    def _end(self, outcome: T | Exception | asyncio.CancelledError) -> None:
+        try:
+            self._ended(outcome)
+        except Exception as error:  # noqa: BLE001 - whoever brings its result brings that of others next
+            failed = {"message": "a call could not be ended", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(failed)
 
 
 def _by_nobody() -> None:

@@ -42,6 +42,14 @@ async def test_an_error_ends_it_be_it_what_it_waited_for_or_its_own():
     assert [type(outcome) for outcome in outcomes] == [TypeError]
 
 
+async def test_whoever_brings_the_result_of_one_that_cannot_be_ended_goes_on_and_the_error_is_told():
+    told, future = [], prompt()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    Running(total(future), lambda _: told.remove(9))
+    future.set_result(1)
+    assert [type(error) for error in told] == [ValueError]
+
+
 async def test_to_cancel_it_cancels_what_it_waits_for():
     for future in (prompt(), asyncio.get_running_loop().create_future()):
         running, outcomes = run(total(future))
