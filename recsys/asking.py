@@ -28,18 +28,18 @@ def batch_of(
     """One batch of some queries.
 
     Args:
-        queries: at least one.
+        queries: at least one; all of one time and with the same parameters.
         users: of the histories.
         items: of the catalogue.
         histories: in the bundle.
         window: first and last time that a query can count as asked at, unix seconds.
         allowed_items: bool[n_items], what may be in the slates of all of them; None: every item.
     """
+    count, (first, last) = len(queries), window
+    asked_at, policy = queries[0].now, queries[0].parameters.exclude_policy
     user_num = np.array([users.num(query.user_id) for query in queries], dtype=np.int32)
-    first, last = window
-    now = np.array([min(max(query.now, first), last) for query in queries], dtype=np.int64)
+    now = np.array([min(max(asked_at, first), last)] * count, dtype=np.int64)
     history = stored = histories.rows(user_num)
-    policies = [query.parameters.exclude_policy for query in queries]
     further: list[Int32s] = []
     if any(query.live_events or query.seed_item_ids or query.exclude_item_ids for query in queries):
         seeds = [known_items(items, query.seed_item_ids) for query in queries]
@@ -49,12 +49,12 @@ def batch_of(
             for query, seed in zip(queries, seeds, strict=True)
         ]
     return QueryBatch(
-        user_num=user_num if history is stored else _stale(user_num, history, stored),
-        now=now,
-        history=history,
-        discovery=np.array([policy != ExcludePolicy.NONE for policy in policies]),
-        n_items=len(items),
-        excluded=exclusions(history, policies, len(items), further),
+        user_num if history is stored else _stale(user_num, history, stored),
+        now,
+        history,
+        np.array([policy != ExcludePolicy.NONE] * count),
+        len(items),
+        exclusions(history, [policy] * count, len(items), further),
         allowed_items=allowed_items,
     )
 

@@ -123,7 +123,7 @@ class Histories:
 
     def rows(self, user_num: Array) -> Histories:
         """The histories of these users, in this order; an empty one where user_num is -1."""
-        users = np.asarray(user_num, dtype=np.int64)
+        users = np.asarray(user_num, dtype=np.int32)
         return Histories(*history_kernels.rows_of(users, *map(frozen, (self.indptr, *self.columns))))
 
     def where(self, kept: Bools) -> Histories:
