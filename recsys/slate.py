@@ -17,7 +17,7 @@ from recsys.queries import QueryBatch
 from recsys.ranked_items import FILL, NOTHING, RankedItems, RankedSlates
 from recsys.rules import NO_RULES, Rules
 from recsys.sources import PopularitySource
-from recsys.types import Bools, Float32s, Float64s, Int32s, Int64s, RuleReason
+from recsys.types import Float32s, Float64s, Int32s, Int64s, RuleReason
 from recsys.vocabulary import Vocabulary
 
 CAPPED_FILL = 200
@@ -28,8 +28,7 @@ TINY = 1e-9
 """Odds of what nobody acts on, so that it has a logarithm."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
+class Slots(NamedTuple):
     """Places that are kept for what one source proposes, evenly spread, so that a shorter slate begins a longer one.
 
     Attributes:
@@ -152,7 +151,6 @@ def assemble(
     """
     all_slots, discovery = _together(tuple(slots)), batch.discovery.tolist()
     sizes = np.array([0 if each.is_ruled else each.size for each in asked], dtype=np.int64)
-    is_drawn, numbers = _draws(candidates, asked, discovery, all_slots)
     slates = RankedSlates(
         *slate_kernels.best(
             candidates.query_num,
@@ -163,8 +161,7 @@ def assemble(
             all_slots.sources,
             all_slots.shares,
             batch.discovery,
-            is_drawn,
-            numbers,
+            _numbers(candidates, asked, discovery, all_slots),
         )
     )
     starts = slates.starts.tolist()
@@ -241,22 +238,19 @@ def _ruled(
     return _ranked(part, best, reasons, [each.propensity for each in placed], popular)
 
 
-def _draws(
-    candidates: Candidates, asked: Sequence[Asked], discovery: Sequence[bool], slots: _AllSlots
-) -> tuple[Bools, Float64s]:
-    """For which queries it is drawn what gets kept places, bool[q], and the numbers that do it: float64[q, m]."""
-    is_drawn = [each.seed != 0 and slots.used[is_new] for each, is_new in zip(asked, discovery, strict=True)]
-    if True not in is_drawn:
-        return np.zeros(len(is_drawn), dtype=bool), np.zeros((len(is_drawn), 0))
-    most = int(np.fmax.reduce(candidates.rank, axis=None, initial=0))
-    numbers = np.empty((len(is_drawn), most))
-    for query, each in enumerate(asked):
-        if is_drawn[query]:
-            _fill_drawn(numbers[query], each.seed)
-    return np.array(is_drawn), numbers
+def _numbers(candidates: Candidates, asked: Sequence[Asked], discovery: Sequence[bool], slots: _AllSlots) -> Float64s:
+    """float64[q, m]: the numbers that draw what gets kept places; NaN for queries for which nothing is drawn."""
+    seeds = [each.seed if slots.used[is_new] else 0 for each, is_new in zip(asked, discovery, strict=True)]
+    if not any(seeds):
+        return np.empty((len(seeds), 0))
+    numbers = np.full((len(seeds), int(np.fmax.reduce(candidates.rank, axis=None, initial=0))), np.nan)
+    for row, seed in zip(numbers, seeds, strict=True):
+        if seed:
+            _draw(row, seed)
+    return numbers
 
 
-def _fill_drawn(numbers: Float64s, seed: int) -> None:
+def _draw(numbers: Float64s, seed: int) -> None:
     """Write numbers of an exponential distribution: the same ones first, however many they are."""
     np.random.default_rng(seed).standard_exponential(out=numbers)
 
@@ -277,7 +271,7 @@ def _kept(places: Sequence[int], rank: Float32s, seed: int) -> Kept:
     if not seed:
         return Kept(places, slate_kernels.ranked(rank).tolist())
     numbers = np.empty(len(rank))
-    _fill_drawn(numbers, seed)
+    _draw(numbers, seed)
     order = slate_kernels.drawn(rank, numbers)
     weights = dict(zip(order.tolist(), (1.0 / rank[order]).tolist(), strict=True))
     return Kept(places, order.tolist(), weights)

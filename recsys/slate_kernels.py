@@ -21,7 +21,6 @@ def best(
     sources: Int64s,
     shares: Float64s,
     discovery: Bools,
-    is_drawn: Bools,
     numbers: Float64s,
 ) -> tuple[Int64s, Int64s, Int32s, Float32s, Float32s]:
     """The best candidates of each query, best first; of equal ones the first comes first.
@@ -37,8 +36,7 @@ def best(
         sources: int64[s], those for which places are kept, the first ones first.
         shares: float64[s, 2], of the places, for queries that allow purchased items and for those that do not.
         discovery: bool[q], whether purchased items are kept out.
-        is_drawn: bool[q], whether it is drawn what gets kept places; else what its source ranks first.
-        numbers: float64[q, m], as for :func:`drawn`; m or fewer are what a source proposes.
+        numbers: float64[q, m], as for :func:`drawn`, for queries whose kept places are drawn for; NaN for the others.
 
     Returns:
         Starts int64[q + 1] of the queries' parts; positions int64[t] among the candidates, items int32[t], scores
@@ -59,8 +57,7 @@ def best(
                     position[first + place[at - begin] - 1] = at
             for slot in range(len(sources)):
                 kept = places(sizes[query], shares[slot, int(discovery[query])])
-                proposed, drawing = rank[begin:end, sources[slot]], (is_drawn[query], numbers[query])
-                _lift(position[own], draw[own], begin, kept, proposed, drawing)
+                _lift(position[own], draw[own], begin, kept, rank[begin:end, sources[slot]], numbers[query])
     position, draw = position[: starts[-1]], draw[: starts[-1]]
     return starts, position, item_num[position], _falling(margin[position], starts), draw
 
@@ -112,9 +109,7 @@ def _falling(score: Float32s, starts: Int64s) -> Float32s:
 
 
 @kernel
-def _lift(
-    position: Int64s, draw: Float32s, begin: int, kept: Int64s, rank: Float32s, drawing: tuple[bool, Float64s]
-) -> None:
+def _lift(position: Int64s, draw: Float32s, begin: int, kept: Int64s, rank: Float32s, numbers: Float64s) -> None:
     """Move candidates of one source up to where too few of them stand.
 
     Args:
@@ -123,11 +118,11 @@ def _lift(
         begin: position of the query's first candidate.
         kept: int64[p], the source's places.
         rank: float32[n], of the query's candidates.
-        drawing: whether it is drawn what gets the places, and by which numbers, float64[m].
+        numbers: float64[m], by which it is drawn what gets the places; NaN or none: what the source ranks first does.
     """
     if len(kept) == 0:
         return
-    is_drawn, numbers = drawing
+    is_drawn = np.isfinite(numbers[:1]).any()
     order = drawn(rank, numbers) if is_drawn else ranked(rank)
     is_above = np.zeros(len(rank), dtype=np.bool_)
     above, inside = 0, 0
