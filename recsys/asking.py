@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +21,7 @@ def batch_of(
     queries: Sequence[Query],
     users: Vocabulary,
     items: Vocabulary,
-    histories: Histories,
+    history_of: Callable[[Int32s], Histories],
     window: tuple[int, int],
     allowed_items: Bools | None,
 ) -> QueryBatch:
@@ -31,15 +31,15 @@ def batch_of(
         queries: at least one; all of one time and with the same parameters.
         users: of the histories.
         items: of the catalogue.
-        histories: in the bundle.
+        history_of: the histories in the bundle, by user.
         window: first and last time that a query can count as asked at, unix seconds.
         allowed_items: bool[n_items], what may be in the slates of all of them; None: every item.
     """
-    count, (first, last) = len(queries), window
+    count, n_items, (first, last) = len(queries), len(items), window
     asked_at, policy = queries[0].now, queries[0].parameters.exclude_policy
     user_num = np.array([users.num(query.user_id) for query in queries], dtype=np.int32)
     now = np.array([min(max(asked_at, first), last)] * count, dtype=np.int64)
-    history = stored = histories.rows(user_num)
+    history = stored = history_of(user_num)
     further: list[Int32s] = []
     if any(query.live_events or query.seed_item_ids or query.exclude_item_ids for query in queries):
         seeds = [known_items(items, query.seed_item_ids) for query in queries]
@@ -53,8 +53,8 @@ def batch_of(
         now,
         history,
         np.array([policy != ExcludePolicy.NONE] * count),
-        len(items),
-        exclusions(history, [policy] * count, len(items), further),
+        n_items,
+        exclusions(history, [policy] * count, n_items, further),
         allowed_items=allowed_items,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import overload
 
 import numpy as np
@@ -76,10 +77,11 @@ def encoded(
         sources: the names of the S sources.
     """
     names, lengths, columns = _written(sources)
-    lying = (slates.starts, slates.item_num, slates.score, slates.position, slates.draw)
+    lying = (slates.starts, slates.position, slates.score, slates.draw, slates.candidates)
     out, begun = encoding_kernels.slates(*lying, rank, *letters, names, lengths, columns, _EXPLORED)
     data, ends, starts = out.tobytes(), begun.tolist(), slates.starts.tolist()
-    return [EncodedItems(data[ends[row] : ends[row + 1]], starts[row + 1] - starts[row]) for row in range(len(slates))]
+    parts = zip(pairwise(ends), pairwise(starts), strict=True)
+    return [EncodedItems(data[begin:end], last - first) for (begin, end), (first, last) in parts]
 
 
 @lru_cache(maxsize=16)

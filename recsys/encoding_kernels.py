@@ -19,10 +19,10 @@ _PROPENSITY_SIZE = 5
 @kernel
 def slates(
     starts: Int64s,
-    item_num: Int32s,
-    score: Float32s,
     position: Int64s,
+    score: Float32s,
     draw: Float32s,
+    item_num: Int32s,
     rank: Float32s,
     first_ids: UInt8s,
     later_ids: UInt8s,
@@ -35,10 +35,10 @@ def slates(
 
     Args:
         starts: int64[q + 1], of the slates' items, best first.
-        item_num: int32[n].
-        score: float32[n].
         position: int64[n], their rows among the candidates.
+        score: float32[n].
         draw: float32[n], the probability with which each was drawn; 0 where it was not.
+        item_num: int32[c], of the candidates.
         rank: float32[c, S], of the candidates, NaN where a source did not propose one.
         first_ids: uint8[m, w], the ids of the first m items, with zeros behind.
         later_ids: uint8[l, v], those of the items behind them.
@@ -53,7 +53,7 @@ def slates(
     at, begun = 0, np.zeros(len(starts), dtype=np.int64)
     for slate in range(len(starts) - 1):
         for place in range(starts[slate], starts[slate + 1]):
-            num, sources = item_num[place], rank[position[place]]
+            num, sources = item_num[position[place]], rank[position[place]]
             letters = first_ids[num] if num < len(first_ids) else later_ids[num - len(first_ids)]
             length, size = _length(letters), 0
             for name in range(len(columns)):

@@ -44,17 +44,17 @@ class RankedSlates(Sequence[RankedItems]):
     """The slates of q queries: those that scores alone order lie in common arrays, the others stand by themselves.
 
     Attributes:
-        starts: int64[q + 1], of the queries' parts of the arrays; a part may be empty.
+        candidates: int32[c], the items that were candidates.
+        starts: int64[q + 1], of the queries' parts of the arrays below; a part may be empty.
         position: int64[n], as in RankedItems, but of candidates only.
-        item_num: int32[n].
         score: float32[n].
         draw: float32[n], the probability with which exploration drew an item for its place; 0 where it drew none.
         apart: the slates that stand by themselves, by query, instead of what the arrays hold.
     """
 
+    candidates: Int32s
     starts: Int64s
     position: Int64s
-    item_num: Int32s
     score: Float32s
     draw: Float32s
     apart: dict[int, RankedItems] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class RankedSlates(Sequence[RankedItems]):
     def of(cls, slates: Sequence[RankedItems]) -> RankedSlates:
         """Slates that all stand by themselves."""
         starts = np.zeros(len(slates) + 1, dtype=np.int64)
-        return cls(starts, starts[:0], NOTHING.item_num, NOTHING.score, NOTHING.score, dict(enumerate(slates)))
+        return cls(NOTHING.item_num, starts, starts[:0], NOTHING.score, NOTHING.score, dict(enumerate(slates)))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -78,7 +78,7 @@ class RankedSlates(Sequence[RankedItems]):
         if query in self.apart:
             return self.apart[query]
         own = slice(*self.starts[range(len(self))[query] :][:2].tolist())
-        draw = self.draw[own]
+        position, draw = self.position[own], self.draw[own]
         reasons = tuple((EXPLORED,) if each else () for each in draw.tolist())
         propensity = np.where(draw > 0, draw, np.float32(1))
-        return RankedItems(self.item_num[own], self.score[own], self.position[own], reasons, propensity)
+        return RankedItems(self.candidates[position], self.score[own], position, reasons, propensity)

@@ -170,8 +170,8 @@ class Recommender:
         if first.rules.condition != EVERY_ITEM:
             wanted = model.catalogue.mask(first.rules.condition, model.items)
             allowed = wanted if allowed is None else wanted & allowed
-        window = (self.until, model.latest)
-        return batch_of(queries, model.users, model.items, model.snapshot.histories, window, allowed)
+        window = (self.identity.until, model.latest)
+        return batch_of(queries, model.users, model.items, model.history_of, window, allowed)
 
     def _ordered(self, query: Query) -> tuple[Slate, list[Exception]]:
         """One query's own candidates as a slate, and what failed on the way."""

@@ -152,9 +152,9 @@ def assemble(
     all_slots, discovery = _together(tuple(slots)), batch.discovery.tolist()
     sizes = np.array([0 if each.is_ruled else each.size for each in asked], dtype=np.int64)
     slates = RankedSlates(
+        candidates.item_num,
         *slate_kernels.best(
             candidates.query_num,
-            candidates.item_num,
             margin,
             candidates.rank,
             sizes,
@@ -162,7 +162,7 @@ def assemble(
             all_slots.shares,
             batch.discovery,
             _numbers(candidates, asked, discovery, all_slots),
-        )
+        ),
     )
     starts = slates.starts.tolist()
     for query, each in enumerate(asked):

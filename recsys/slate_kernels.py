@@ -14,7 +14,6 @@ ROUNDING = 1e-6
 @kernel
 def best(
     query_num: Int32s,
-    item_num: Int32s,
     margin: Float32s,
     rank: Float32s,
     sizes: Int64s,
@@ -22,14 +21,13 @@ def best(
     shares: Float64s,
     discovery: Bools,
     numbers: Float64s,
-) -> tuple[Int64s, Int64s, Int32s, Float32s, Float32s]:
+) -> tuple[Int64s, Int64s, Float32s, Float32s]:
     """The best candidates of each query, best first; of equal ones the first comes first.
 
     As many of them are of one source as places are kept for it down to there.
 
     Args:
         query_num: int32[n], rising.
-        item_num: int32[n].
         margin: float32[n].
         rank: float32[n, S], NaN where a source did not propose a candidate.
         sizes: int64[q], candidates of each query; one that has not as many gets all.
@@ -39,8 +37,8 @@ def best(
         numbers: float64[q, m], as for :func:`drawn`, for queries whose kept places are drawn for; NaN for the others.
 
     Returns:
-        Starts int64[q + 1] of the queries' parts; positions int64[t] among the candidates, items int32[t], scores
-        float32[t], which do not rise, and the probability with which each was drawn, float32[t], 0 where it was not.
+        Starts int64[q + 1] of the queries' parts; positions int64[t] among the candidates, scores float32[t],
+        which do not rise, and the probability with which each was drawn, float32[t], 0 where it was not.
     """
     starts, position = np.zeros(len(sizes) + 1, dtype=np.int64), np.empty(np.sum(sizes), dtype=np.int64)
     draw, end = np.zeros(len(position), dtype=np.float32), 0
@@ -59,7 +57,7 @@ def best(
                 kept = places(sizes[query], shares[slot, int(discovery[query])])
                 _lift(position[own], draw[own], begin, kept, rank[begin:end, sources[slot]], numbers[query])
     position, draw = position[: starts[-1]], draw[: starts[-1]]
-    return starts, position, item_num[position], _falling(margin[position], starts), draw
+    return starts, position, _falling(margin[position], starts), draw
 
 
 @kernel

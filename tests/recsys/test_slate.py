@@ -161,15 +161,14 @@ def test_the_best_of_many_candidates_come_first_and_of_equals_the_first(seed, mo
     score = random.integers(-9, 9, len(query_num)).astype(np.float32) * random.choice([0.0, 0.5, -3.0])
     sizes = random.integers(0, most, 4)
     sizes[1] = (query_num == 1).sum()
-    item_num = random.integers(0, 99, len(query_num)).astype(np.int32)
     nothing_kept = (np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(4, bool), np.zeros((4, 0)))
     rank = np.full((len(score), 1), np.nan, dtype=np.float32)
-    starts, position, items, margin, draw = slate_kernels.best(query_num, item_num, score, rank, sizes, *nothing_kept)
+    starts, position, margin, draw = slate_kernels.best(query_num, score, rank, sizes, *nothing_kept)
     for query, size in enumerate(sizes):
         own = np.flatnonzero(query_num == query)
         expected = own[np.argsort(-score[own], kind="stable")][:size]
         assert position[starts[query] : starts[query + 1]].tolist() == list(expected)
-    assert (items.tolist(), margin.tolist()) == (item_num[position].tolist(), score[position].tolist())
+    assert margin.tolist() == score[position].tolist()
     assert not draw.any()
 
 

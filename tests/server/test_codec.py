@@ -175,15 +175,15 @@ def test_slates_encoded_as_arrays_are_those_of_protobuf(known, later, sizes, see
     vocabulary = Vocabulary.of(known).followed_by(later)
     starts, n = np.concatenate([[0], np.cumsum(sizes)]), sum(sizes)
     rank = np.where(random.random((n + 1, 3)) < 0.5, np.nan, 1).astype(np.float32)
-    item_num, position = random.integers(0, len(vocabulary), n).astype(np.int32), random.permutation(n + 1)[:n]
+    item_num, position = random.integers(0, len(vocabulary), n + 1).astype(np.int32), random.permutation(n + 1)[:n]
     score = random.normal(size=n).astype(np.float32)
     draw = random.choice([0, 0.3, 1], n).astype(np.float32)
-    rows = RankedSlates(starts, position, item_num, score, draw)
+    rows = RankedSlates(item_num, starts, position, score, draw)
     made = encoded(rows, rank, vocabulary.letters, NAMES)
     for slate, (begin, end) in zip(made, pairwise(starts.tolist()), strict=True):
         expected = tuple(
             SlateItem(
-                vocabulary.id(item_num[at]),
+                vocabulary.id(item_num[position[at]]),
                 float(score[at]),
                 tuple(sorted(name for name, own in zip(NAMES, rank[position[at]], strict=True) if own == 1)),
                 (RuleReason("exploration", "explored"),) if draw[at] else (),
