@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,25 +21,25 @@ def batch_of(
     queries: Sequence[Query],
     users: Vocabulary,
     items: Vocabulary,
-    histories: Histories,
+    history_of: Callable[[Int32s], Histories],
     window: tuple[int, int],
     allowed_items: Bools | None,
 ) -> QueryBatch:
     """One batch of some queries.
 
     Args:
-        queries: at least one.
+        queries: at least one; all of one time and with the same parameters.
         users: of the histories.
         items: of the catalogue.
-        histories: in the bundle.
+        history_of: the histories in the bundle, by user.
         window: first and last time that a query can count as asked at, unix seconds.
         allowed_items: bool[n_items], what may be in the slates of all of them; None: every item.
     """
+    count, n_items, (first, last) = len(queries), len(items), window
+    asked_at, policy = queries[0].now, queries[0].parameters.exclude_policy
     user_num = np.array([users.num(query.user_id) for query in queries], dtype=np.int32)
-    first, last = window
-    now = np.array([min(max(query.now, first), last) for query in queries], dtype=np.int64)
-    history = stored = histories.rows(user_num)
-    policies = [query.parameters.exclude_policy for query in queries]
+    now = np.array([min(max(asked_at, first), last)] * count, dtype=np.int64)
+    history = stored = history_of(user_num)
     further: list[Int32s] = []
     if any(query.live_events or query.seed_item_ids or query.exclude_item_ids for query in queries):
         seeds = [known_items(items, query.seed_item_ids) for query in queries]
@@ -49,12 +49,12 @@ def batch_of(
             for query, seed in zip(queries, seeds, strict=True)
         ]
     return QueryBatch(
-        user_num=user_num if history is stored else _stale(user_num, history, stored),
-        now=now,
-        history=history,
-        discovery=np.array([policy != ExcludePolicy.NONE for policy in policies]),
-        n_items=len(items),
-        excluded=exclusions(history, policies, len(items), further),
+        user_num if history is stored else _stale(user_num, history, stored),
+        now,
+        history,
+        np.array([policy != ExcludePolicy.NONE] * count),
+        n_items,
+        exclusions(history, [policy] * count, n_items, further),
         allowed_items=allowed_items,
     )
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import overload
 
 import numpy as np
 
 from recsys import encoding_kernels
 from recsys.kernel import frozen
-from recsys.ranked_items import RankedSlates
-from recsys.types import Float32s, Int64s, SlateItem, UInt8s
+from recsys.ranked_items import EXPLORED, RankedSlates
+from recsys.types import Float32s, Int64s, RuleReason, SlateItem, UInt8s
 
 _ITEMS = 2
-_ITEM_ID, _SCORE, _SOURCES, _PROPENSITY = 1, 3, 4, 6
-_SOURCES_TAG = bytes((encoding_kernels.SOURCES,))
+_ITEM_ID, _SCORE, _SOURCES, _REASONS, _PROPENSITY = 1, 3, 4, 5, 6
+_RULE, _NAME, _EFFECT = 1, 1, 2
 _NUMBER, _EIGHT_BYTES, _SIZED = 0, 1, 2
 _ONE_BYTE = 127
 """The largest number in one byte."""
@@ -67,7 +68,7 @@ class EncodedItems(Sequence[SlateItem]):
 def encoded(
     slates: RankedSlates, rank: Float32s, letters: tuple[UInt8s, UInt8s], sources: tuple[str, ...]
 ) -> list[EncodedItems]:
-    """The items of slates that there is nothing to say of but who proposed them.
+    """The items of slates that there is nothing to say of but who proposed them, and which were drawn.
 
     Args:
         slates: those that lie in arrays; there is nothing of the others.
@@ -76,22 +77,28 @@ def encoded(
         sources: the names of the S sources.
     """
     names, lengths, columns = _written(sources)
-    lying = (slates.starts, slates.item_num, slates.score, slates.position)
-    out, begun = encoding_kernels.slates(*lying, rank, *letters, names, lengths, columns)
+    lying = (slates.starts, slates.position, slates.score, slates.draw, slates.candidates)
+    out, begun = encoding_kernels.slates(*lying, rank, *letters, names, lengths, columns, _EXPLORED)
     data, ends, starts = out.tobytes(), begun.tolist(), slates.starts.tolist()
-    return [EncodedItems(data[ends[row] : ends[row + 1]], starts[row + 1] - starts[row]) for row in range(len(slates))]
+    parts = zip(pairwise(ends), pairwise(starts), strict=True)
+    return [EncodedItems(data[begin:end], last - first) for (begin, end), (first, last) in parts]
 
 
 @lru_cache(maxsize=16)
 def _written(sources: tuple[str, ...]) -> tuple[UInt8s, Int64s, Int64s]:
     """The sources as an item holds them, in alphabetical order, their lengths and their columns."""
     columns = sorted(range(len(sources)), key=sources.__getitem__)
-    parts = [sized(_SOURCES_TAG, sources[column].encode()) for column in columns]
+    parts = [sized(_tag(_SOURCES), sources[column].encode()) for column in columns]
     lengths = [*map(len, parts)]
     chunks = -(-max(lengths, default=0) // encoding_kernels.CHUNK)
     padded = b"".join(part.ljust(chunks * encoding_kernels.CHUNK) for part in parts)
     names = np.frombuffer(padded, dtype=np.uint8).reshape(len(parts), chunks * encoding_kernels.CHUNK)
     return names, frozen(np.array(lengths, dtype=np.int64)), frozen(np.array(columns, dtype=np.int64))
+
+
+def _tag(field: int) -> bytes:
+    """Of a text or a message."""
+    return bytes((field << 3 | _SIZED,))
 
 
 def sized(tag: bytes, value: bytes) -> bytes:
@@ -111,8 +118,17 @@ def number(value: int) -> bytes:
     return bytes(rest)
 
 
+def _reason(rule: RuleReason) -> UInt8s:
+    """uint8[n]: a rule as an item holds it."""
+    told = sized(_tag(_NAME), rule.name.encode()) + sized(_tag(_EFFECT), rule.effect.encode())
+    return np.frombuffer(sized(_tag(_REASONS), sized(_tag(_RULE), told)), dtype=np.uint8)
+
+
+_EXPLORED = _reason(EXPLORED)
+
+
 def items(slate: bytes) -> Iterator[SlateItem]:
-    """The items of a slate, best first, without reasons."""
+    """The items of a slate, best first, with no other reasons than rules."""
     return (_item(value) for field, value in _fields(slate) if field == _ITEMS)
 
 
@@ -125,17 +141,24 @@ def item_ids(slate: bytes) -> Iterator[str]:
 
 def _item(message: bytes) -> SlateItem:
     item_id, score, propensity = "", 0.0, 1.0
-    sources = []
+    sources, reasons = [], []
     for field, value in _fields(message):
         if field == _ITEM_ID:
             item_id = value.decode()
         elif field == _SOURCES:
             sources.append(value.decode())
+        elif field == _REASONS:
+            reasons += [_rule(told) for kind, told in _fields(value) if kind == _RULE]
         elif field == _SCORE:
             (score,) = _FLOAT.unpack(value)
         elif field == _PROPENSITY:
             (propensity,) = _FLOAT.unpack(value)
-    return SlateItem(item_id, score, tuple(sources), propensity=propensity)
+    return SlateItem(item_id, score, tuple(sources), tuple(reasons), propensity)
+
+
+def _rule(message: bytes) -> RuleReason:
+    told = {field: value.decode() for field, value in _fields(message)}
+    return RuleReason(told.get(_NAME, ""), told.get(_EFFECT, ""))
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:

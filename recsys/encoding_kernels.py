@@ -7,34 +7,38 @@ import numpy as np
 from recsys.kernel import brief_kernel, kernel
 from recsys.types import Float32s, Int32s, Int64s, UInt8s
 
-ITEMS, RANK, SCORE, ITEM_ID, SOURCES = 0x12, 0x10, 0x1D, 0x0A, 0x22
+ITEMS, RANK, SCORE, ITEM_ID, PROPENSITY = 0x12, 0x10, 0x1D, 0x0A, 0x35
 """Tags: of a RecommendResponse the items, of an item the others."""
 CHUNK = 16
 """Bytes that are copied at once."""
-_OVERHEAD = 24
-"""Bytes of an item, at most, besides the text of its id and its sources: four tags, the score, a rank and two sizes."""
+_OVERHEAD = 30
+"""Bytes of an item, at most, besides the texts: of tags, score, propensity, a rank and two sizes."""
+_PROPENSITY_SIZE = 5
 
 
 @kernel
 def slates(
     starts: Int64s,
-    item_num: Int32s,
-    score: Float32s,
     position: Int64s,
+    score: Float32s,
+    draw: Float32s,
+    item_num: Int32s,
     rank: Float32s,
     first_ids: UInt8s,
     later_ids: UInt8s,
     names: UInt8s,
     lengths: Int64s,
     columns: Int64s,
+    explored: UInt8s,
 ) -> tuple[UInt8s, Int64s]:
     """The items of some slates, and where each slate starts: uint8[bytes], int64[q + 1].
 
     Args:
         starts: int64[q + 1], of the slates' items, best first.
-        item_num: int32[n].
-        score: float32[n].
         position: int64[n], their rows among the candidates.
+        score: float32[n].
+        draw: float32[n], the probability with which each was drawn; 0 where it was not.
+        item_num: int32[c], of the candidates.
         rank: float32[c, S], of the candidates, NaN where a source did not propose one.
         first_ids: uint8[m, w], the ids of the first m items, with zeros behind.
         later_ids: uint8[l, v], those of the items behind them.
@@ -42,17 +46,20 @@ def slates(
             write them, with anything behind; b is a multiple of CHUNK.
         lengths: int64[S], of these names.
         columns: int64[S], of the sources in this order.
+        explored: uint8[e], the reason of what was drawn, with its tag and size.
     """
-    widest = _OVERHEAD + max(first_ids.shape[1], later_ids.shape[1]) + np.sum(lengths)
+    widest = _OVERHEAD + max(first_ids.shape[1], later_ids.shape[1]) + np.sum(lengths) + len(explored)
     out = np.empty(len(score) * widest + names.shape[1], dtype=np.uint8)
     at, begun = 0, np.zeros(len(starts), dtype=np.int64)
     for slate in range(len(starts) - 1):
         for place in range(starts[slate], starts[slate + 1]):
-            num, sources = item_num[place], rank[position[place]]
+            num, sources = item_num[position[place]], rank[position[place]]
             letters = first_ids[num] if num < len(first_ids) else later_ids[num - len(first_ids)]
             length, size = _length(letters), 0
             for name in range(len(columns)):
                 size += lengths[name] * np.isfinite(sources[columns[name]])
+            if draw[place] > 0:
+                size += len(explored) + _PROPENSITY_SIZE * (draw[place] < 1)
             at = _put_head(out, at, place - starts[slate] + 1, score[place], length, size)
             for byte in range(length):
                 out[at + byte] = letters[byte]
@@ -61,6 +68,8 @@ def slates(
                 if np.isfinite(sources[columns[name]]):
                     _copy_chunks(out, at, names[name])
                     at += lengths[name]
+            if draw[place] > 0:
+                at = _put_draw(out, at, explored, draw[place])
         begun[slate + 1] = at
     return out[:at], begun
 
@@ -75,18 +84,34 @@ def _put_head(out: UInt8s, at: int, rank: int, score: float, length: int, source
         rank: from 1.
         score: float32.
         length: bytes of the id.
-        sources: bytes of the sources.
+        sources: bytes of the sources and what comes behind.
     """
     out[at] = ITEMS
     at = _put(out, at + 1, 7 + _width(rank) + _width(length) + length + sources)
     out[at] = RANK
     at = _put(out, at + 1, rank)
-    out[at] = SCORE
-    word = np.float32(score).view(np.uint32)
+    at = _put_float(out, at, SCORE, score)
+    out[at] = ITEM_ID
+    return _put(out, at + 1, length)
+
+
+@brief_kernel
+def _put_draw(out: UInt8s, at: int, explored: UInt8s, propensity: float) -> int:
+    """Write the reason of what was drawn, and the probability if it is no certainty; the place behind."""
+    for byte in range(len(explored)):
+        out[at + byte] = explored[byte]
+    at += len(explored)
+    return _put_float(out, at, PROPENSITY, propensity) if propensity < 1 else at
+
+
+@brief_kernel
+def _put_float(out: UInt8s, at: int, tag: int, value: float) -> int:
+    """Write a float32; the place behind."""
+    out[at] = tag
+    word = np.float32(value).view(np.uint32)
     for byte in range(4):
         out[at + 1 + byte] = word >> np.uint32(8 * byte) & np.uint32(255)
-    out[at + 5] = ITEM_ID
-    return _put(out, at + 6, length)
+    return at + 5
 
 
 @brief_kernel

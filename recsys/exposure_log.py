@@ -66,7 +66,7 @@ class Exposure:
 
     @property
     def items(self) -> tuple[SlateItem, ...]:
-        """Best first, without reasons."""
+        """Best first, with no other reasons than rules."""
         return tuple(items(self.slate))
 
 

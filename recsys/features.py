@@ -97,7 +97,7 @@ def parts(sources: int) -> Int64s:
 
 def matrix(context: Context) -> Float32s:
     """float32[n, f]: the features of the candidates, columns as in :func:`feature_names`."""
-    return feature_kernels.matrix(*known_of(context))
+    return feature_kernels.matrix(*known_of(context), *shared_of(context.stats))
 
 
 def rows(context: Context, query: int, position: Int64s) -> Float32s:
@@ -109,8 +109,8 @@ def rows(context: Context, query: int, position: Int64s) -> Float32s:
 
 
 def known_of(context: Context) -> tuple[Any, ...]:
-    """What the kernels of features take, as :func:`recsys.feature_kernels.matrix` tells."""
-    batch, candidates, stats = context.batch, context.candidates, context.stats
+    """What the kernels of features take of queries, as :func:`recsys.feature_kernels.matrix` tells."""
+    batch, candidates = context.batch, context.candidates
     history = batch.history
     return (
         candidates.query_num,
@@ -127,6 +127,12 @@ def known_of(context: Context) -> tuple[Any, ...]:
         history.time,
         np.log1p(history.price),
         history.session_num,
+    )
+
+
+def shared_of(stats: ItemStats) -> tuple[Any, ...]:
+    """What they take besides, whoever asks."""
+    return (
         frozen(stats.values),
         stats.until,
         KIND_OF,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.half_kernels import half
-from recsys.kernel import kernel
+from recsys.kernel import brief_kernel, kernel
 from recsys.memory_kernels import ask_for
-from recsys.types import SECONDS_PER_DAY, Float32s, Float64s, Int8s, Int32s, Int64s, UInt16s
+from recsys.types import SECONDS_PER_DAY, Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt16s
 
 AHEAD = 16
 """Users whose rows, each anywhere in memory, are asked for ahead."""
@@ -15,7 +15,7 @@ AHEAD = 16
 
 @kernel
 def rows_of(
-    users: Int64s,
+    users: Int32s,
     indptr: Int64s,
     item_num: Int32s,
     event_type: Int8s,
@@ -26,7 +26,7 @@ def rows_of(
     """The histories of some users, in their order: indptr int64[q + 1] and the columns.
 
     Args:
-        users: int64[q], -1 for an empty history.
+        users: int32[q], -1 for an empty history.
         indptr: int64[n + 1], of the users' rows.
         item_num: int32[m].
         event_type: int8[m].
@@ -60,6 +60,39 @@ def rows_of(
                 items[at], types[at], times[at] = item_num[shift + at], event_type[shift + at], time[shift + at]
                 prices[at], sessions[at] = price[shift + at], session_num[shift + at]
     return starts, items, types, times, prices, sessions
+
+
+@brief_kernel
+def kept_out(
+    indptr: Int64s, item_num: Int32s, event_type: Int8s, policy: Int8s, out: Bools, n_items: int, further: Int64s
+) -> Int64s:
+    """Sorted keys ``row * n_items + item``, each once, of the entries that policies keep out, and further ones.
+
+    Args:
+        indptr: int64[q + 1].
+        item_num: int32[m].
+        event_type: int8[m].
+        policy: int8[q], rows of ``out``.
+        out: bool[p, 10], the types of events whose items a policy keeps out.
+        n_items: size of the catalogue.
+        further: int64[e], keys in any order.
+    """
+    keys, found = np.empty(len(item_num) + len(further), dtype=np.int64), 0
+    for row in range(len(policy)):
+        for at in range(indptr[row], indptr[row + 1]):
+            keys[found] = row * n_items + item_num[at]
+            found += out[policy[row], event_type[at]]
+    for key in further:
+        keys[found] = key
+        found += 1
+    keys = keys[:found]
+    keys.sort()
+    distinct = 0
+    for key in keys:
+        if distinct == 0 or keys[distinct - 1] != key:
+            keys[distinct] = key
+            distinct += 1
+    return keys[:distinct]
 
 
 @kernel

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recsys.catalogue import ItemCatalogue
+from recsys.interactions import Histories
 from recsys.ranker import Ranker
 from recsys.retriever import Retriever
 from recsys.scorer import Scorer
 from recsys.slate import Shelf, Slots
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, PopularitySource
-from recsys.types import Float32s
+from recsys.types import Float32s, Int32s
 from recsys.vocabulary import Vocabulary
 
 NO_CATALOGUE = ItemCatalogue.empty(0)
@@ -36,6 +38,7 @@ class Model:
         shelf: what rules know of the items.
         retriever: by all sources.
         scorer: of the ranker, where there is one.
+        history_of: the histories of some users, as :meth:`recsys.interactions.Histories.rows` tells.
     """
 
     users: Vocabulary
@@ -51,6 +54,7 @@ class Model:
     shelf: Shelf = field(init=False, repr=False, compare=False)
     retriever: Retriever = field(init=False, repr=False, compare=False)
     scorer: Scorer | None = field(init=False, repr=False, compare=False)
+    history_of: Callable[[Int32s], Histories] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.catalogue is NO_CATALOGUE:
@@ -63,3 +67,4 @@ class Model:
         object.__setattr__(self, "shelf", Shelf(self.catalogue, self.items, None if als is None else als.item_factors))
         scorer = self.ranker and self.ranker.scorer(self.snapshot.stats, len(sources))
         object.__setattr__(self, "scorer", scorer)
+        object.__setattr__(self, "history_of", self.snapshot.histories.reader())

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recsys.fetching import top
+from recsys.ranked_items import EXPLORED
 from recsys.types import Bools, Float32s, Int32s, Int64s, RuleReason
 
 DIVERSIFIED = RuleReason("diversity", "diversified")
 PINNED = "pinned"
-EXPLORED = RuleReason("exploration", "explored")
 NOISE = np.float32(1e-3)
 """The part of every item that is like no other: two items that are the same still differ by it."""
 

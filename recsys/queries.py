@@ -6,11 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from recsys import history_kernels
 from recsys.interactions import Histories
 from recsys.types import Array, Bools, EventType, ExcludePolicy, Float32s, Int32s, Int64s
 
 LIVE = 2
 N_MODES = 3
+_TYPES = np.arange(max(EventType) + 1)
+_KEPT_OUT = np.stack([_TYPES < 0, _TYPES == EventType.PURCHASE, _TYPES > 0])
+"""bool[3, 10]: the types of events whose items each policy keeps out."""
+_ROWS = {ExcludePolicy.NONE: 0, ExcludePolicy.PURCHASED: 1, ExcludePolicy.SEEN: 2}
+_NO_KEYS = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +109,12 @@ def exclusions(
         n_items: size of the catalogue.
         further: items that each query itself excludes.
     """
-    if all(policy is ExcludePolicy.NONE for policy in policies) and not any(len(items) for items in further or []):
-        return np.zeros(0, dtype=np.int64)
-    purchased = np.array([policy == ExcludePolicy.PURCHASED for policy in policies], dtype=bool)
-    seen = np.array([policy == ExcludePolicy.SEEN for policy in policies], dtype=bool)
-    row = history.row
-    out = seen[row] | (purchased[row] & (history.event_type == EventType.PURCHASE))
-    parts = [row[out].astype(np.int64) * n_items + history.item_num[out]]
-    parts += [query * n_items + items.astype(np.int64) for query, items in enumerate(further or []) if len(items)]
-    return np.unique(np.concatenate(parts))
+    if not further and policies.count(ExcludePolicy.NONE) == len(policies):
+        return _NO_KEYS
+    named = [query * n_items + items.astype(np.int64) for query, items in enumerate(further or ())]
+    policy = np.array([_ROWS[each] for each in policies], dtype=np.int8)
+    own = (history.indptr, history.item_num, history.event_type)
+    return history_kernels.kept_out(*own, policy, _KEPT_OUT, n_items, np.concatenate(named) if named else _NO_KEYS)
 
 
 def for_users(histories: Histories, user_num: Int32s, now: int, n_items: int, policy: ExcludePolicy) -> QueryBatch:

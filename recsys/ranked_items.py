@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import overload
 
 import numpy as np
 
-from recsys.kernel import frozen
 from recsys.types import Float32s, Int32s, Int64s, RuleReason
 
+EXPLORED = RuleReason("exploration", "explored")
 FILL = -1
 """Stands for the position of an item that no source proposed."""
 
@@ -35,29 +34,36 @@ class RankedItems:
     propensity: Float32s
 
 
+NOTHING = RankedItems(
+    np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.int64), (), np.zeros(0, np.float32)
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RankedSlates(Sequence[RankedItems]):
     """The slates of q queries: those that scores alone order lie in common arrays, the others stand by themselves.
 
     Attributes:
-        starts: int64[q + 1], of the queries' parts of the arrays; a part may be empty.
+        candidates: int32[c], the items that were candidates.
+        starts: int64[q + 1], of the queries' parts of the arrays below; a part may be empty.
         position: int64[n], as in RankedItems, but of candidates only.
-        item_num: int32[n].
         score: float32[n].
+        draw: float32[n], the probability with which exploration drew an item for its place; 0 where it drew none.
         apart: the slates that stand by themselves, by query, instead of what the arrays hold.
     """
 
+    candidates: Int32s
     starts: Int64s
     position: Int64s
-    item_num: Int32s
     score: Float32s
+    draw: Float32s
     apart: dict[int, RankedItems] = field(default_factory=dict)
 
     @classmethod
     def of(cls, slates: Sequence[RankedItems]) -> RankedSlates:
         """Slates that all stand by themselves."""
         starts = np.zeros(len(slates) + 1, dtype=np.int64)
-        return cls(starts, starts[:0], np.zeros(0, np.int32), np.zeros(0, np.float32), dict(enumerate(slates)))
+        return cls(NOTHING.item_num, starts, starts[:0], NOTHING.score, NOTHING.score, dict(enumerate(slates)))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -72,11 +78,7 @@ class RankedSlates(Sequence[RankedItems]):
         if query in self.apart:
             return self.apart[query]
         own = slice(*self.starts[range(len(self))[query] :][:2].tolist())
-        size = own.stop - own.start
-        return RankedItems(self.item_num[own], self.score[own], self.position[own], ((),) * size, _certain(size))
-
-
-@lru_cache(maxsize=512)
-def _certain(size: int) -> Float32s:
-    """float32[size]: the propensity of what is not drawn; of few sizes, and read-only, as slates share it."""
-    return frozen(np.ones(size, dtype=np.float32))
+        position, draw = self.position[own], self.draw[own]
+        reasons = tuple((EXPLORED,) if each else () for each in draw.tolist())
+        propensity = np.where(draw > 0, draw, np.float32(1))
+        return RankedItems(self.candidates[position], self.score[own], position, reasons, propensity)

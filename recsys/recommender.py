@@ -114,8 +114,8 @@ class Recommender:
         for query in queries:
             ordered.append(self._ordered(query))
             stopwatch.lap("rank")
-        errors = {repr(error): error for _, failures in ordered for error in failures}
-        return Answer(tuple(slate for slate, _ in ordered), stopwatch.seconds, tuple(errors.values()))
+        errors = [error for _, failures in ordered for error in failures]
+        return Answer(tuple(slate for slate, _ in ordered), stopwatch.seconds, _distinct(errors))
 
     def rank(
         self, batch: QueryBatch, asked: Sequence[Asked], parameters: ServingParameters, stopwatch: Stopwatch
@@ -140,14 +140,14 @@ class Recommender:
         groups = _alike(queries)
         if len(groups) == 1:
             slates, failures = self._together(queries, stopwatch, rank)
-            return Answer(tuple(slates), stopwatch.seconds, tuple({repr(error): error for error in failures}.values()))
+            return Answer(tuple(slates), stopwatch.seconds, _distinct(failures))
         placed: dict[int, Slate] = {}
-        errors: dict[str, Exception] = {}
+        errors: list[Exception] = []
         for places in groups:
             slates, failures = self._together([queries[place] for place in places], stopwatch, rank)
             placed |= zip(places, slates, strict=True)
-            errors |= {repr(error): error for error in failures}
-        return Answer(tuple(placed[place] for place in range(len(queries))), stopwatch.seconds, tuple(errors.values()))
+            errors += failures
+        return Answer(tuple(placed[place] for place in range(len(queries))), stopwatch.seconds, _distinct(errors))
 
     def _together(
         self, queries: Sequence[Query], stopwatch: Stopwatch, rank: Rank
@@ -170,8 +170,8 @@ class Recommender:
         if first.rules.condition != EVERY_ITEM:
             wanted = model.catalogue.mask(first.rules.condition, model.items)
             allowed = wanted if allowed is None else wanted & allowed
-        window = (self.until, model.latest)
-        return batch_of(queries, model.users, model.items, model.snapshot.histories, window, allowed)
+        window = (self.identity.until, model.latest)
+        return batch_of(queries, model.users, model.items, model.history_of, window, allowed)
 
     def _ordered(self, query: Query) -> tuple[Slate, list[Exception]]:
         """One query's own candidates as a slate, and what failed on the way."""
@@ -207,6 +207,11 @@ class Recommender:
             score[order] = sorted_score
             return score, proposers(self.model.snapshot.source_names, candidates, np.argsort(order))
         return None
+
+
+def _distinct(errors: Sequence[Exception]) -> tuple[Exception, ...]:
+    """Of errors that say the same the last one."""
+    return tuple({repr(error): error for error in errors}.values()) if errors else ()
 
 
 def _alike(queries: Sequence[Query]) -> Collection[list[int]]:

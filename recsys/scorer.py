@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from recsys import scoring_kernels
-from recsys.features import NOT_TOUCHED, Context, known_of, parts
+from recsys.features import NOT_TOUCHED, Context, known_of, parts, shared_of
 from recsys.forest import Forest
 from recsys.item_stats import ItemStats
 from recsys.kernel import frozen
@@ -35,6 +36,14 @@ class Scorer:
     parts: Int64s
     items: Array
     strangers: Array
+    _prepared: tuple[Any, ...] = field(init=False, repr=False)
+    _shared: tuple[Any, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Put together once what every call of the kernel takes."""
+        codes = (self.items, self.strangers, self.parts)
+        object.__setattr__(self, "_prepared", (codes, self.forest.coding, self.forest.walking))
+        object.__setattr__(self, "_shared", shared_of(self.stats))
 
     @classmethod
     def of(cls, forest: Forest, stats: ItemStats, sources: int) -> Scorer:
@@ -51,8 +60,7 @@ class Scorer:
         Args:
             context: of the scorer's statistics.
         """
-        codes = (self.items, self.strangers, self.parts)
-        return scoring_kernels.score(codes, self.forest.coding, self.forest.walking, *known_of(context))
+        return scoring_kernels.score(*self._prepared, *known_of(context), *self._shared)
 
 
 def _coded(forest: Forest, values: Float32s, feature: int, place: Int64s) -> Array:

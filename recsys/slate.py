@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from recsys import merchandising, slate_kernels
 from recsys.candidates import Candidates
 from recsys.catalogue import ItemCatalogue
-from recsys.fetching import top
-from recsys.placing import EXPLORED, Kept, Pool, place
+from recsys.placing import Kept, Pool, place
 from recsys.queries import QueryBatch
-from recsys.ranked_items import FILL, RankedItems, RankedSlates
+from recsys.ranked_items import FILL, NOTHING, RankedItems, RankedSlates
 from recsys.rules import NO_RULES, Rules
 from recsys.sources import PopularitySource
-from recsys.types import Float32s, Int32s, Int64s, RuleReason
+from recsys.types import Float32s, Float64s, Int32s, Int64s, RuleReason
 from recsys.vocabulary import Vocabulary
 
-ROUNDING = 1e-6
 CAPPED_FILL = 200
 """Most popular items that are looked through for some that caps let in."""
 RULED_POPULAR = 200
@@ -28,14 +28,12 @@ TINY = 1e-9
 """Odds of what nobody acts on, so that it has a logarithm."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
+class Slots(NamedTuple):
     """Places that are kept for what one source proposes, evenly spread, so that a shorter slate begins a longer one.
 
     Attributes:
         source: its column among the candidates; its own rank says which of its items come first.
-        shares: of the places, 0 to 1, for queries that allow purchased items and for those that do not: the n-th kept
-            place is n / share, rounded up.
+        shares: of the places, 0 to 1, for queries that allow purchased items and for those that do not.
     """
 
     source: int
@@ -43,9 +41,29 @@ class Slots:
 
     def places(self, size: int, discovery: bool) -> list[int]:
         """The kept places of a slate, from 0."""
-        share = self.shares[discovery]
-        count = int(size * share + ROUNDING)
-        return [int(np.ceil(number / share - ROUNDING)) - 1 for number in range(1, count + 1)]
+        places: list[int] = slate_kernels.places(size, float(self.shares[discovery])).tolist()
+        return places
+
+
+class _AllSlots(NamedTuple):
+    """Slots as arrays.
+
+    Attributes:
+        sources: int64[s], their columns.
+        shares: float64[s, 2].
+        used: for both kinds of queries whether any place is kept.
+    """
+
+    sources: Int64s
+    shares: Float64s
+    used: tuple[bool, bool]
+
+
+@lru_cache(maxsize=16)
+def _together(slots: tuple[Slots, ...]) -> _AllSlots:
+    shares = np.array([each.shares for each in slots], dtype=np.float64).reshape(len(slots), 2)
+    used = (bool(shares[:, 0].any()), bool(shares[:, 1].any()))
+    return _AllSlots(np.array([each.source for each in slots], dtype=np.int64), shares, used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +149,30 @@ def assemble(
         slots: places kept for some sources' candidates, the first ones first.
         shelf: what rules know of the items.
     """
-    kept = [_places(slots, each.size, only_new) for each, only_new in zip(asked, batch.discovery.tolist(), strict=True)]
-    plain = [0 if each.is_ruled or places else each.size for each, places in zip(asked, kept, strict=True)]
+    all_slots, discovery = _together(tuple(slots)), batch.discovery.tolist()
+    sizes = np.array([0 if each.is_ruled else each.size for each in asked], dtype=np.int64)
     slates = RankedSlates(
-        *slate_kernels.best(candidates.query_num, candidates.item_num, margin, np.array(plain, dtype=np.int64))
+        candidates.item_num,
+        *slate_kernels.best(
+            candidates.query_num,
+            margin,
+            candidates.rank,
+            sizes,
+            all_slots.sources,
+            all_slots.shares,
+            batch.discovery,
+            _numbers(candidates, asked, discovery, all_slots),
+        ),
     )
     starts = slates.starts.tolist()
     for query, each in enumerate(asked):
-        if starts[query] == starts[query + 1]:
-            part = _part(candidates, margin, query, kept[query], each.seed)
-            slates.apart[query] = _slate(batch, query, part, each, popular, shelf)
+        if starts[query + 1] - starts[query] == each.size:
+            continue
+        if each.is_ruled:
+            part = _part(candidates, margin, query, each, discovery[query], slots)
+            slates.apart[query] = _ruled(batch, query, part, each, popular, shelf)
+        elif each.fill:
+            slates.apart[query] = _filled(batch, query, slates[query], each.size, popular)
     return slates
 
 
@@ -148,29 +180,26 @@ def popular_items(
     batch: QueryBatch, query: int, asked: Asked, popular: PopularitySource, shelf: Shelf = NO_SHELF
 ) -> RankedItems:
     """The popular slate of a query, without what it must not show."""
-    head = np.zeros(0, dtype=np.int32)
-    if asked.is_ruled:
-        head = _popular_others(batch, query, head, max(RULED_POPULAR, 2 * asked.size), popular)
+    if not asked.is_ruled:
+        return _filled(batch, query, NOTHING, asked.size, popular)
+    head = _popular_others(batch, query, NOTHING.item_num, max(RULED_POPULAR, 2 * asked.size), popular)
     margin = np.log(np.maximum(popular.popularity[head], np.float32(TINY)))
     part = _Part(head, margin, np.full(len(head), FILL))
-    return _slate(batch, query, part, replace(asked, fill=True), popular, shelf)
+    return _ruled(batch, query, part, replace(asked, fill=True), popular, shelf)
 
 
-def _slate(
-    batch: QueryBatch, query: int, part: _Part, asked: Asked, popular: PopularitySource, shelf: Shelf
-) -> RankedItems:
-    """One slate: one place after the other where rules have a say, else by score alone."""
-    if asked.is_ruled:
-        return _ruled(batch, query, part, asked, popular, shelf)
-    best = top(part.margin, asked.size).tolist()
-    draws: dict[int, float] = {}
-    for kept in part.kept:
-        best = fill_places(best, kept, asked.size, draws)
-    fill = _fill(batch, query, part.item_num[best], asked.size - len(best), asked, popular)
-    part = part.with_others(fill)
-    best += range(len(part.item_num) - len(fill), len(part.item_num))
-    reasons = tuple((EXPLORED,) if each in draws else () for each in best)
-    return _ranked(part, best, reasons, [draws.get(each, 1.0) for each in best], popular)
+def _filled(batch: QueryBatch, query: int, slate: RankedItems, size: int, popular: PopularitySource) -> RankedItems:
+    """A slate, filled up to a size with the most popular of all others."""
+    fill = _popular_others(batch, query, slate.item_num, size - len(slate.item_num), popular)
+    count, item_num = len(fill), np.concatenate([slate.item_num, fill])
+    margin = np.concatenate([slate.score, np.full(count, np.nan, dtype=np.float32)])
+    return RankedItems(
+        item_num,
+        falling(margin, popular.popularity[item_num]),
+        np.concatenate([slate.position, np.full(count, FILL)]),
+        (*slate.reasons, *[()] * count),
+        np.concatenate([slate.propensity, np.ones(count, dtype=np.float32)]),
+    )
 
 
 def _ruled(
@@ -209,56 +238,43 @@ def _ruled(
     return _ranked(part, best, reasons, [each.propensity for each in placed], popular)
 
 
-def _places(slots: Sequence[Slots], size: int, discovery: bool) -> list[tuple[Slots, list[int]]]:
-    """The places of a slate that are kept for some sources."""
-    return [(one, places) for one in slots if (places := one.places(size, discovery))]
+def _numbers(candidates: Candidates, asked: Sequence[Asked], discovery: Sequence[bool], slots: _AllSlots) -> Float64s:
+    """float64[q, m]: the numbers that draw what gets kept places; NaN for queries for which nothing is drawn."""
+    seeds = [each.seed if slots.used[is_new] else 0 for each, is_new in zip(asked, discovery, strict=True)]
+    if not any(seeds):
+        return np.empty((len(seeds), 0))
+    numbers = np.full((len(seeds), int(np.fmax.reduce(candidates.rank, axis=None, initial=0))), np.nan)
+    for row, seed in zip(numbers, seeds, strict=True):
+        if seed:
+            _draw(row, seed)
+    return numbers
+
+
+def _draw(numbers: Float64s, seed: int) -> None:
+    """Write numbers of an exponential distribution: the same ones first, however many they are."""
+    np.random.default_rng(seed).standard_exponential(out=numbers)
 
 
 def _part(
-    candidates: Candidates, margin: Float32s, query: int, kept: Sequence[tuple[Slots, list[int]]], seed: int
+    candidates: Candidates, margin: Float32s, query: int, asked: Asked, discovery: bool, slots: Sequence[Slots]
 ) -> _Part:
     """The candidates of one query."""
     first, last = np.searchsorted(candidates.query_num, (query, query + 1)).tolist()
     rows = slice(first, last)
-    own = [_kept(places, candidates.rank[rows, one.source], seed) for one, places in kept]
+    kept = [(one.places(asked.size, discovery), candidates.rank[rows, one.source]) for one in slots]
+    own = [_kept(places, rank, asked.seed) for places, rank in kept if places]
     return _Part(candidates.item_num[rows], margin[rows], np.arange(first, last), own)
 
 
 def _kept(places: Sequence[int], rank: Float32s, seed: int) -> Kept:
-    """Places for the candidates that a source ranked (float32[n], NaN for the rest).
-
-    Drawn without replacement, each with a probability proportional to 1 / rank: the order of exponential times at these
-    rates (Efraimidis and Spirakis, 2006).
-    """
-    best = np.argsort(rank, kind="stable")[: int(np.isfinite(rank).sum())]
+    """Places for the candidates that a source ranked (float32[n], NaN for the rest)."""
     if not seed:
-        return Kept(places, best.tolist())
-    arrival = np.random.default_rng(seed).exponential(size=len(best)) * rank[best]
-    weights = dict(zip(best.tolist(), (1.0 / rank[best]).tolist(), strict=True))
-    return Kept(places, best[np.argsort(arrival)].tolist(), weights)
-
-
-def fill_places(ordered: list[int], kept: Kept, size: int, draws: dict[int, float]) -> list[int]:
-    """A slate's candidates, best first, of which as many are of one source as places are kept down to there.
-
-    Args:
-        ordered: candidates, best first.
-        kept: places for those of the source.
-        size: of the slate.
-        draws: learns with what probability each was drawn that comes in by a draw.
-    """
-    own = set(kept.proposed)
-    for number, at in enumerate(kept.places, start=1):
-        if sum(candidate in own for candidate in ordered[: at + 1]) >= number:
-            continue
-        head = ordered[:at]
-        chosen = next((candidate for candidate in kept.proposed if candidate not in head), None)
-        if chosen is None:
-            break
-        if kept.weights is not None:
-            draws[chosen] = kept.chance(chosen, head)
-        ordered = [*head, chosen, *(candidate for candidate in ordered[at:] if candidate != chosen)]
-    return ordered[:size]
+        return Kept(places, slate_kernels.ranked(rank).tolist())
+    numbers = np.empty(len(rank))
+    _draw(numbers, seed)
+    order = slate_kernels.drawn(rank, numbers)
+    weights = dict(zip(order.tolist(), (1.0 / rank[order]).tolist(), strict=True))
+    return Kept(places, order.tolist(), weights)
 
 
 def _fill(batch: QueryBatch, query: int, out: Int32s, wanted: int, asked: Asked, popular: PopularitySource) -> Int32s:

@@ -12,13 +12,12 @@ from recsys.candidates import Candidates, given
 from recsys.cycle import due_rates
 from recsys.model import Model
 from recsys.queries import QueryBatch
-from recsys.ranked_items import RankedItems, RankedSlates
+from recsys.ranked_items import NOTHING, RankedItems, RankedSlates
 from recsys.retriever import Retriever
 from recsys.slate import TINY, Asked, assemble, popular_items
 from recsys.types import Float32s, Int64s, ServingParameters
 
 Timer = Callable[[], float]
-EMPTY = RankedItems(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.int64), (), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +176,7 @@ def _popular(model: Model, batch: QueryBatch, asked: Sequence[Asked], error: Exc
 
 def _popular_slate(model: Model, batch: QueryBatch, row: int, asked: Asked) -> RankedItems:
     """The popular slate; an empty one where popular items must not fill up."""
-    return popular_items(batch, row, asked, model.popular, model.shelf) if asked.fill else EMPTY
+    return popular_items(batch, row, asked, model.popular, model.shelf) if asked.fill else NOTHING
 
 
 def _as_margin(score: Float32s, candidates: Candidates, asked: Sequence[Asked]) -> Float32s:

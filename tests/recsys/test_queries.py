@@ -32,6 +32,13 @@ def test_a_query_keeps_out_what_it_names_and_no_other_query_does():
     assert excluded(ExcludePolicy.PURCHASED, further) == [{2}, {0, 5}, {3}]
 
 
+def test_what_is_kept_out_for_several_reasons_is_one_key_and_the_keys_rise():
+    twice = Histories.of(builders.events((0, 4, VIEW, 1), (0, 4, BUY, 2), (1, 3, VIEW, 3), (1, 1, VIEW, 4)), 2, limit=9)
+    further = [np.array(items, dtype=np.int32) for items in ([5, 4, 5], [3, 0])]
+    assert exclusions(twice, [ExcludePolicy.SEEN] * 2, N_ITEMS, further).tolist() == [4, 5, 6, 7, 9]
+    assert exclusions(twice, [ExcludePolicy.NONE] * 2, N_ITEMS, further).tolist() == [4, 5, 6, 9]
+
+
 def test_policies_may_differ_inside_a_batch():
     policies = [ExcludePolicy.SEEN, ExcludePolicy.NONE, ExcludePolicy.SEEN]
     assert exclusions(HISTORIES, policies, N_ITEMS).tolist() == [1, 2]

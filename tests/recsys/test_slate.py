@@ -10,9 +10,8 @@ import builders
 from recsys import slate_kernels
 from recsys.candidates import Candidates
 from recsys.interactions import Histories
-from recsys.placing import Kept
 from recsys.ranked_items import FILL
-from recsys.slate import Asked, Slots, assemble, fill_places, popular_items
+from recsys.slate import Asked, Slots, assemble, popular_items
 from recsys.sources import PopularitySource
 
 N_ITEMS = 12
@@ -135,10 +134,23 @@ def test_kept_places_are_spread_evenly_so_that_a_shorter_slate_begins_a_longer_o
 
 
 def test_an_item_that_stands_high_by_its_own_score_fills_the_slot():
-    kept = Kept([3], [4, 7])
-    assert fill_places([7, 1, 2, 3, 4], kept, 4, {}) == [7, 1, 2, 3]
-    assert fill_places([1, 2, 7, 3, 4], kept, 4, {}) == [1, 2, 7, 3]
-    assert fill_places([1, 2, 3, 5, 7, 4], kept, 4, {}) == [1, 2, 3, 4]
+    assert with_a_kept_place([7, 1, 2, 3, 4]) == [7, 1, 2, 3]
+    assert with_a_kept_place([1, 2, 7, 3, 4]) == [1, 2, 7, 3]
+    assert with_a_kept_place([1, 2, 3, 5, 7, 4]) == [1, 2, 3, 4]
+
+
+def with_a_kept_place(ordered):
+    """The slate of four of these candidates, in the order of their scores; a source ranked 4 first, then 7."""
+    item_num = np.sort(np.array(ordered, dtype=np.int32))
+    margin = -np.array([ordered.index(item) for item in item_num], dtype=np.float32)
+    rank = np.array([[{4: 1, 7: 2}.get(item, np.nan)] for item in item_num], dtype=np.float32)
+    batch = builders.nobodies(1, N_ITEMS)
+    query_num, blank = np.zeros(len(ordered), dtype=np.int32), np.ones((1, 1), dtype=np.float32)
+    candidates = Candidates(query_num, item_num, rank, rank, blank)
+    popular = PopularitySource.of(np.zeros(N_ITEMS, dtype=np.float32))
+    (slate,) = assemble(batch, candidates, margin, [Asked(4)], popular, [Slots(0, (0.25, 0))])
+    assert slate.score.tolist() == sorted(slate.score.tolist(), reverse=True)
+    return slate.item_num.tolist()
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,13 +161,15 @@ def test_the_best_of_many_candidates_come_first_and_of_equals_the_first(seed, mo
     score = random.integers(-9, 9, len(query_num)).astype(np.float32) * random.choice([0.0, 0.5, -3.0])
     sizes = random.integers(0, most, 4)
     sizes[1] = (query_num == 1).sum()
-    item_num = random.integers(0, 99, len(query_num)).astype(np.int32)
-    starts, position, items, margin = slate_kernels.best(query_num, item_num, score, sizes)
+    nothing_kept = (np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(4, bool), np.zeros((4, 0)))
+    rank = np.full((len(score), 1), np.nan, dtype=np.float32)
+    starts, position, margin, draw = slate_kernels.best(query_num, score, rank, sizes, *nothing_kept)
     for query, size in enumerate(sizes):
         own = np.flatnonzero(query_num == query)
-        expected = own[np.argsort(-score[own], kind="stable")][:size] if size <= len(own) else []
+        expected = own[np.argsort(-score[own], kind="stable")][:size]
         assert position[starts[query] : starts[query + 1]].tolist() == list(expected)
-    assert (items.tolist(), margin.tolist()) == (item_num[position].tolist(), score[position].tolist())
+    assert margin.tolist() == score[position].tolist()
+    assert not draw.any()
 
 
 def test_each_candidate_knows_its_sources_and_a_place_without_one_none():

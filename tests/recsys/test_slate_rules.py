@@ -281,6 +281,23 @@ def test_a_second_draw_is_of_what_is_left():
     assert slate.propensity[[0, 2]].tolist() == [1, 1]
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 3), st.integers(1, 14), st.sampled_from([0.1, 0.2, 0.5, 0.9]))
+def test_a_rule_that_concerns_no_item_changes_no_slate(chance, seed, size, share):
+    random = np.random.default_rng(chance)
+    proposed = np.flatnonzero(random.random(N_ITEMS) < 0.8)
+    rank = np.full(len(proposed), np.nan)
+    own = random.permutation(len(proposed))[: random.integers(0, 6)]
+    rank[own] = 1 + np.arange(len(own))
+    place = shop(proposed, random.normal(size=len(proposed)), rank=rank)
+    slots = [Slots(0, (share, share))]
+    plain = place.slate(slots, size=size, seed=seed)
+    ruled = place.slate(slots, size=size, seed=seed, rules=Rules(boosts=(Boost("none", Range("price", -2, -1), 2),)))
+    assert plain.reasons == ruled.reasons
+    for name in ("item_num", "score", "position", "propensity"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(ruled, name), err_msg=name)
+
+
 def test_where_popular_items_may_not_fill_up_the_slate_ends():
     slate = shop([3, 4]).slate(size=5, fill=False, rules=Rules(pins=(Pin("p", "i09", 1),)))
     assert slate.item_num.tolist() == [9, 3, 4]

@@ -154,7 +154,8 @@ def test_a_slate_on_the_wire_says_what_protobuf_itself_would_write(slate, assign
 def test_a_slate_as_it_was_sent_is_read_again_without_protobuf(slate):
     encoded = codec_slate.slate(Slate(slate, ServedFrom.MODEL, ("ranker",)), "b", (("experiment", "variant"),))
     sent = codec_slate.degraded(encoded, ["retrieval"])
-    assert repr([*items(sent)]) == repr([item._replace(reasons=()) for item in slate])
+    rules = [tuple(reason for reason in item.reasons if isinstance(reason, RuleReason)) for item in slate]
+    assert repr([*items(sent)]) == repr([item._replace(reasons=own) for item, own in zip(slate, rules, strict=True)])
     assert list(filter(None, item_ids(sent))) == [item.item_id for item in slate if item.item_id]
 
 
@@ -174,22 +175,28 @@ def test_slates_encoded_as_arrays_are_those_of_protobuf(known, later, sizes, see
     vocabulary = Vocabulary.of(known).followed_by(later)
     starts, n = np.concatenate([[0], np.cumsum(sizes)]), sum(sizes)
     rank = np.where(random.random((n + 1, 3)) < 0.5, np.nan, 1).astype(np.float32)
-    item_num, position = random.integers(0, len(vocabulary), n).astype(np.int32), random.permutation(n + 1)[:n]
+    item_num, position = random.integers(0, len(vocabulary), n + 1).astype(np.int32), random.permutation(n + 1)[:n]
     score = random.normal(size=n).astype(np.float32)
-    rows = RankedSlates(starts, position, item_num, score)
+    draw = random.choice([0, 0.3, 1], n).astype(np.float32)
+    rows = RankedSlates(item_num, starts, position, score, draw)
     made = encoded(rows, rank, vocabulary.letters, NAMES)
     for slate, (begin, end) in zip(made, pairwise(starts.tolist()), strict=True):
         expected = tuple(
             SlateItem(
-                vocabulary.id(item_num[at]),
+                vocabulary.id(item_num[position[at]]),
                 float(score[at]),
                 tuple(sorted(name for name, own in zip(NAMES, rank[position[at]], strict=True) if own == 1)),
+                (RuleReason("exploration", "explored"),) if draw[at] else (),
+                float(draw[at]) or 1.0,
             )
             for at in range(begin, end)
         )
         wire = pb.RecommendResponse(bundle_id="b")
         for number, item in enumerate(expected, start=1):
-            wire.items.add(item_id=item.item_id, rank=number, score=item.score, sources=item.sources)
+            one = wire.items.add(item_id=item.item_id, rank=number, score=item.score, sources=item.sources)
+            one.reasons.extend(map(word, item.reasons))
+            if item.propensity < 1:
+                one.propensity = item.propensity
         sent = codec_slate.slate(Slate(slate, ServedFrom.MODEL), "b", ())
         assert pb.RecommendResponse.FromString(sent).SerializeToString() == wire.SerializeToString()
         assert (len(slate), slate) == (end - begin, expected)
