@@ -217,11 +217,13 @@ def number_of(item: np.uint64, slots: Int32s, met: Int32s, count: np.uint64) -> 
 @kernel
 def forget(space: Space, met: int) -> None:
     """Leave no trace of so many items that were met."""
-    for number in range(1, met + 1):
-        space.slots[space.met[number]] = 0
+    last, sums = np.uint64(met + 1), space.sums.reshape(-1)
+    for number in range(np.uint64(1), last):
+        space.slots[np.uint64(space.met[number])] = 0
+    for number in range(last):
         space.places[number] = 0
-        for source in range(space.sums.shape[1]):
-            space.sums[number, source] = 0
+    for at in range(last * np.uint64(space.sums.shape[1])):
+        sums[at] = 0
 
 
 @kernel

@@ -126,25 +126,28 @@ def _chosen(
         if n_live == 0:
             break
         looked_at += n_live * BLOCK
+        own_items, own_unit = items[block], unit[block]
         for row in live[:n_live]:
-            found = used[row]
-            if found + BLOCK > item.shape[1]:
+            found = np.uint64(used[row])
+            if found + np.uint64(BLOCK) > item.shape[1]:
                 item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])
             sums(codes, block * BLOCK * columns, asked, row * columns, columns, start[row], product)
-            top = int(np.float32(own_length[row] * length[0]).view(np.int32))
+            top = np.float32(own_length[row] * length[0]).view(np.int32)
+            own_item, own_score, own_counts = item[row], score[row], counts[row]
             for word in range(0, BLOCK, WORD):
                 bits = reaching(product, unit, block * BLOCK, word, bar[row])
                 while bits:
-                    place = word + lowest(bits)
+                    place = np.uint64(word) + lowest(bits)
                     bits &= bits - np.uint64(1)
-                    other, value = items[block, place], np.float32(np.float32(product[place]) * unit[block, place])
+                    other, value = own_items[place], np.float32(np.float32(product[place]) * own_unit[place])
                     if other < 0 or (excluded and slots[other] >> row & 1) or (len(allowed) > 0 and not allowed[other]):
                         continue
-                    item[row, found], score[row, found] = other, value
-                    found += 1
-                    counts[row, min(max((top - int(value.view(np.int32))) >> DROPPED, 0), BINS - 1)] += 1
-            if found > used[row]:
-                edge, count = _raised(counts[row], last[row], reached[row] + found - used[row], k + k // SPARE)
+                    own_item[found], own_score[found] = other, value
+                    found += np.uint64(1)
+                    own_counts[np.uint64(min(max((top - value.view(np.int32)) >> DROPPED, 0), BINS - 1))] += 1
+            more = np.int64(found) - used[row]
+            if more:
+                edge, count = _raised(counts[row], last[row], reached[row] + more, k + k // SPARE)
                 used[row], last[row], reached[row], bar[row] = found, edge, count, _lower_edge(top, edge)
                 near[row] = _lower_edge(top, _raised(counts[row], edge, count, k)[0])
     return _worth_it(used, item, score, bar), looked_at

@@ -215,15 +215,28 @@ def mark_leading(score: Float32s, limit: int, leading: Bools) -> None:
         for place in range(len(score)):
             leading[place] = True
         return
-    ordered = score.copy()
-    to_front(ordered, limit)
-    bar = ordered[limit - 1]
+    keys = np.empty(len(score), dtype=np.int32)
+    for at in range(np.uint64(len(score))):
+        bits = np.float32(score[at] + np.float32(0)).view(np.int32)  # -0.0 is 0.0
+        keys[at] = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    bar = _bar(keys, limit)
     ties = limit
-    for place in range(len(score)):
-        ties -= score[place] > bar
-    for place in range(len(score)):
-        if score[place] == bar and ties > 0:
-            ties -= 1
-            leading[place] = True
-        else:
-            leading[place] = score[place] > bar
+    for key in keys:
+        ties -= key > bar
+    for at in range(np.uint64(len(keys))):
+        tied = (keys[at] == bar) & (ties > 0)
+        ties -= tied
+        leading[at] = tied | (keys[at] > bar)
+
+
+@kernel
+def _bar(keys: Int32s, limit: int) -> int:
+    """The largest number that so many keys reach, bit by bit: all are counted each time, without a branch."""
+    bar = np.int64(-(2**31))
+    for bit in range(31, -1, -1):
+        tried, count = np.int32(bar + (np.int64(1) << bit)), np.int32(0)
+        for at in range(np.uint64(len(keys))):
+            count = np.int32(count + np.int32(keys[at] >= tried))
+        if count >= limit:
+            bar = np.int64(tried)
+    return bar  # type: ignore[return-value]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -97,10 +98,11 @@ def products(query: Int32s, item: Int32s, vectors: Float32s, factors: Float32s |
 
     Rows lie anywhere in memory, and a product alone would wait for each: several are asked for ahead.
     """
-    width = factors.shape[1]
-    for pair in range(-AHEAD, len(query)):
-        if pair + AHEAD < len(query):
-            start = item[pair + AHEAD] * width
+    width, count, ahead = factors.shape[1], np.uint64(len(query)), np.uint64(AHEAD)
+    for pair in range(min(ahead, count)):
+        ask_for(factors, item[pair] * width, (item[pair] + 1) * width)
+    for pair in range(count):
+        if pair + ahead < count:
+            start = item[pair + ahead] * width
             ask_for(factors, start, start + width)
-        if pair >= 0:
-            score[pair] = _product(vectors, query[pair] * width, factors, item[pair] * width, width)
+        score[pair] = _product(vectors, query[pair] * width, factors, item[pair] * width, width)

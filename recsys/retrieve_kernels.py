@@ -144,11 +144,12 @@ def retrieved(
         mode = LIVE if asked.user[row] < 0 else int(asked.discovery[row])
         _blend(work.score, scale[row], merging.weights[mode], work.blend[:count])
         _keep(work.blend[:count], work.rank, merging, work.kept[:count])
-        for place in range(count):
+        for place in range(np.uint64(count)):
             if work.kept[place]:
                 query[used], item[used], blend[used] = row, work.chosen[place], work.blend[place]
-                for source in range(columns):
-                    score[used, source], rank[used, source] = work.score[source, place], work.rank[source, place]
+                own_score, own_rank = score[used], rank[used]
+                for source in range(np.uint64(columns)):
+                    own_score[source], own_rank[source] = work.score[source, place], work.rank[source, place]
                 used += 1
     return query[:used], item[:used], score[:used], rank[:used], scale, blend[:used]
 
@@ -320,14 +321,14 @@ def fill_ranks(ranks: Float32s, proposed: Int32s, places: Int32s) -> None:
 @kernel
 def _fill_products(said: Product, vectors: Float32s, item: Int32s, rank: Float32s, work: Work, score: Float32s) -> None:
     """The inner products of one query's candidates that are known, but for those that a search has found."""
-    places, items, found, used = work.spare, work.items, work.blend, 0
-    for place in range(len(item)):
-        if (len(said.known) == 0 or said.known[item[place]]) and not (said.searched and np.isfinite(rank[place])):
-            places[used], items[used] = place, item[place]
-            used += 1
+    places, items, found, used = work.spare, work.items, work.blend, np.uint64(0)
+    for place in range(np.uint64(len(item))):
+        places[used], items[used] = place, item[place]
+        is_known = len(said.known) == 0 or said.known[np.uint64(item[place])]
+        used += np.uint64(is_known & ~(said.searched & np.isfinite(rank[place])))
     products(work.query[:used], items[:used], vectors, said.bits, found[:used])
     for at in range(used):
-        score[places[at]] = found[at]
+        score[np.uint64(places[at])] = found[at]
 
 
 @kernel
