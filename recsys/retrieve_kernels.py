@@ -144,13 +144,11 @@ def retrieved(
         mode = LIVE if asked.user[row] < 0 else int(asked.discovery[row])
         _blend(work.score, scale[row], merging.weights[mode], work.blend[:count])
         _keep(work.blend[:count], work.rank, merging, work.kept[:count])
-        for place in range(np.uint64(count)):
-            if work.kept[place]:
-                query[used], item[used], blend[used] = row, work.chosen[place], work.blend[place]
-                own_score, own_rank = score[used], rank[used]
-                for source in range(np.uint64(columns)):
-                    own_score[source], own_rank[source] = work.score[source, place], work.rank[source, place]
-                used += 1
+        kept = _places_kept(work, count)
+        end = used + len(kept)
+        query[used:end] = row
+        _write(kept, work, item[used:end], blend[used:end], score[used:end], rank[used:end])
+        used = end
     return query[:used], item[:used], score[:used], rank[:used], scale, blend[:used]
 
 
@@ -264,6 +262,29 @@ def _search(
             for row in range(len(item)):
                 for place in range(start, stop):
                     proposed[row, place], own[row, place] = item[row, place - start], score[row, place - start]
+
+
+@kernel
+def _places_kept(work: Work, count: int) -> Int32s:
+    """int32[m], rising: the places of those that are kept, of so many candidates."""
+    found, places = np.uint64(0), work.spare
+    for place in range(np.uint64(count)):
+        places[found] = place
+        found += np.uint64(work.kept[place])
+    return places[:found]
+
+
+@kernel
+def _write(places: Int32s, work: Work, item: Int32s, blend: Float32s, score: Float32s, rank: Float32s) -> None:
+    """Write down the candidates at m places: int32[m], float32[m], float32[m, S], float32[m, S]."""
+    for at in range(np.uint64(len(places))):
+        place = np.uint64(places[at])
+        item[at], blend[at] = work.chosen[place], work.blend[place]
+    for source in range(np.uint64(score.shape[1])):
+        own_score, own_rank = work.score[source], work.rank[source]
+        for at in range(np.uint64(len(places))):
+            place = np.uint64(places[at])
+            score[at, source], rank[at, source] = own_score[place], own_rank[place]
 
 
 @kernel

@@ -57,11 +57,12 @@ class Retriever:
         sources: in the order of the candidates' columns.
     """
 
-    __slots__ = ("_als", "_few", "_is_stored", "_popularity", "_whole", "_widths", "sources")
+    __slots__ = ("_als", "_few", "_is_stored", "_order", "_popularity", "_whole", "_widths", "sources")
 
     def __init__(self, sources: tuple[CandidateSource, ...]) -> None:
         self.sources = sources
         self._popularity = next((one for one in sources if isinstance(one, PopularitySource)), None)
+        self._order = _NO_ITEMS if self._popularity is None else frozen(self._popularity.order.astype(np.int32))
         self._als = next((als for source in sources if (als := _als_of(source)) is not None), None)
         self._is_stored = self._als is not None and len(self._als.user_bits) > 0
         self._widths = tuple(map(_most, sources))
@@ -120,9 +121,10 @@ class Retriever:
 
     def _most_popular(self, batch: QueryBatch, k: int) -> Int32s:
         """The most popular of the allowed items, as many as the queries may need."""
-        if self._popularity is None:
-            return _NO_ITEMS
-        return frozen(self._popularity.most_popular(k + batch.most_excluded(), batch.allowed_items))
+        count = k + batch.most_excluded()
+        if self._popularity is None or batch.allowed_items is None:
+            return self._order[:count]
+        return frozen(self._popularity.most_popular(count, batch.allowed_items))
 
 
 @dataclass(frozen=True, slots=True)
