@@ -217,7 +217,7 @@ def number_of(item: np.uint64, slots: Int32s, met: Int32s, count: np.uint64) -> 
 @kernel
 def forget(space: Space, met: int) -> None:
     """Leave no trace of so many items that were met."""
-    last, sums = np.uint64(met + 1), space.sums.reshape(-1)
+    last, sums = np.uint64(met + 1), space.sums.ravel()
     for number in range(np.uint64(1), last):
         space.slots[np.uint64(space.met[number])] = 0
     for number in range(last):

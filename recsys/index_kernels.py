@@ -132,7 +132,7 @@ def _chosen(
             if found + np.uint64(BLOCK) > item.shape[1]:
                 item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])
             sums(codes, block * BLOCK * columns, asked, row * columns, columns, start[row], product)
-            top = np.float32(own_length[row] * length[0]).view(np.int32)
+            top = int(np.float32(own_length[row] * length[0]).view(np.int32))
             own_item, own_score, own_counts = item[row], score[row], counts[row]
             for word in range(0, BLOCK, WORD):
                 bits = reaching(product, unit, block * BLOCK, word, bar[row])
@@ -144,7 +144,8 @@ def _chosen(
                         continue
                     own_item[found], own_score[found] = other, value
                     found += np.uint64(1)
-                    own_counts[np.uint64(min(max((top - value.view(np.int32)) >> DROPPED, 0), BINS - 1))] += 1
+                    magnitude = min(max((top - int(value.view(np.int32))) >> DROPPED, 0), BINS - 1)
+                    own_counts[np.uint64(magnitude)] += 1
             more = np.int64(found) - used[row]
             if more:
                 edge, count = _raised(counts[row], last[row], reached[row] + more, k + k // SPARE)
@@ -157,9 +158,8 @@ def _chosen(
 def _put_in_order(items: Int32s, score: Float32s, found: Int32s, found_score: Float32s) -> None:
     """Write down the best of a few items and their scores, best first; of equal ones the smaller item first."""
     place, order = places_of(score), np.zeros(len(items), dtype=np.int64)
-    for at in range(len(items)):
-        rank = place[at] - 1
-        order[rank] = at
+    for at in range(np.uint64(len(items))):
+        order[np.uint64(place[at] - 1)] = at
     for last in range(1, len(items)):
         rank = last
         while rank > 0 and score[order[rank - 1]] == score[order[rank]] and items[order[rank - 1]] > items[order[rank]]:

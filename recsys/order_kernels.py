@@ -222,17 +222,34 @@ def mark_leading(score: Float32s, limit: int, leading: Bools) -> None:
     bar = _bar(keys, limit)
     ties = limit
     for key in keys:
-        ties -= key > bar
+        ties -= int(key > bar)
     for at in range(np.uint64(len(keys))):
         tied = (keys[at] == bar) & (ties > 0)
-        ties -= tied
+        ties -= int(tied)
         leading[at] = tied | (keys[at] > bar)
+
+
+@kernel
+def foremost(score: Float32s, size: int) -> Int64s:
+    """int64[size]: where the largest scores stand, the largest first, of equal ones the first; at least so many."""
+    leading, places, found = np.empty(len(score), dtype=np.bool_), np.empty(len(score), dtype=np.int64), np.uint64(0)
+    mark_leading(score, size, leading)
+    for at in range(np.uint64(len(score))):
+        places[found] = at
+        found += np.uint64(leading[at])
+    own, ordered = np.empty(size, dtype=np.float32), np.empty(size, dtype=np.int64)
+    for at in range(found):
+        own[at] = score[np.uint64(places[at])]
+    rank = places_of(own)
+    for at in range(found):
+        ordered[rank[at] - 1] = places[at]
+    return ordered
 
 
 @kernel
 def _bar(keys: Int32s, limit: int) -> int:
     """The largest number that so many keys reach, bit by bit: all are counted each time, without a branch."""
-    bar = np.int64(-(2**31))
+    bar: np.int64 = np.int64(-(2**31))
     for bit in range(31, -1, -1):
         tried, count = np.int32(bar + (np.int64(1) << bit)), np.int32(0)
         for at in range(np.uint64(len(keys))):

@@ -49,10 +49,8 @@ def best(
         first, size = starts[query], min(sizes[query], end - begin)
         starts[query + 1] = first + size
         if size:
-            place, own = order_kernels.places_of(margin[begin:end]), slice(first, first + size)
-            for at in range(begin, end):
-                if place[at - begin] <= size:
-                    position[first + place[at - begin] - 1] = at
+            own = slice(first, first + size)
+            position[own] = begin + order_kernels.foremost(margin[begin:end], size)
             for slot in range(len(sources)):
                 kept = places(sizes[query], shares[slot, int(discovery[query])])
                 _lift(position[own], draw[own], begin, kept, rank[begin:end, sources[slot]], numbers[query])
