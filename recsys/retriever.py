@@ -101,7 +101,7 @@ class Retriever:
         """What is found, and who has more to say of it."""
         way = self._few if are_few(batch.allowed_items) else self._whole
         vectors = _NO_VECTORS
-        if self._als is not None and (way.others or not self._is_stored or batch.user_num.min() < 0):
+        if self._als is not None and (way.others or not self._is_stored or batch.user_num.min(initial=0) < 0):
             vectors = self._als.vectors(batch)
             batch = replace(batch, vectors=vectors)
         proposals = [(column, source.propose(batch, k)) for column, source in way.others]

@@ -87,6 +87,8 @@ def asked(draw: st.DrawFn) -> tuple[tuple[CandidateSource, ...], QueryBatch, int
     als = known.sources[0]
     if draw(st.booleans()):
         als = replace(als, index=searched(als.item_factors))
+    if draw(st.booleans()):  # as they are served
+        als = replace(als, user_factors=als.user_factors.astype(np.float16))
     cold = np.sort(random.choice(known.n_items, 4, replace=False)).astype(np.int32)
     unmapped = ContentModel(None, np.zeros((1, 3), np.float32), 0.0)
     by_als = [als, DescribedSource(als, halved(random.standard_normal((known.n_items, 3))))]
@@ -161,6 +163,15 @@ def test_where_every_item_is_met_nothing_else_is_written_to():
     assert noted.met[1 : n + 1].tolist() == list(range(n))
     assert noted.sums[1 : n + 1, 0].tolist() == [2.0] * n
     np.testing.assert_array_equal(met[len(own.met) :], behind)
+
+
+def test_of_no_queries_nothing_is_found():
+    shop = worlds.world()
+    known, none = worlds.snapshot(shop), np.zeros(0, dtype=np.int32)
+    als, *others = known.sources
+    als = replace(als, index=searched(als.item_factors), user_factors=als.user_factors.astype(np.float16))
+    batch = builders.batch(known.histories.rows(none), shop.until, known.n_items, none, [])
+    assert len(Retriever((als, *others)).retrieve(batch, 9)) == 0
 
 
 @pytest.mark.parametrize("excluded", [0, 5, 40])

@@ -201,6 +201,8 @@ def test_places_and_the_leading_are_those_of_a_stable_sort(seed, limit):
         expected[np.argsort(-score[own], kind="stable")] = np.arange(1, len(own) + 1)
         np.testing.assert_array_equal(place[own], expected)
         np.testing.assert_array_equal(leading[own], expected <= limit)
+        size = min(limit, len(own))
+        np.testing.assert_array_equal(order_kernels.foremost(score[own], size), np.argsort(expected)[:size])
 
 
 @pytest.mark.parametrize("n_items", [1, 200, 256, 257, 70_000, 17_000_000])
