@@ -34,7 +34,8 @@ def linear_world(seed=3):
     """Items of three words each, whose factors are the sum of their words'; the last ones are cold, with factors 0."""
     random = np.random.default_rng(seed)
     words = np.array([random.choice(N_WORDS, 3, replace=False) for _ in range(N_ITEMS)])
-    meaning = random.normal(size=(N_WORDS, FACTORS)).astype(np.float32)
+    # Of numbers whose sums are of half precision too.
+    meaning = (random.normal(size=(N_WORDS, FACTORS)) * 64).round().astype(np.float32) / 64
     truth = meaning[words].sum(axis=1)
     titles = tuple(" ".join(f"w{word}" for word in row) for row in words)
     catalogue = replace(Catalogue.empty(N_ITEMS), titles=titles)

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from recsys.als import Confidence, fold_in, fold_in_short
 from recsys.catalogue import ItemCatalogue
+from recsys.halves import halved
 from recsys.interactions import Histories
 from recsys.item_index import EXACT, ItemIndex, choose
 from recsys.item_stats import ITEM_COLUMNS, ItemStats
@@ -133,7 +134,7 @@ def _factors(random: np.random.Generator, n_items: int) -> Float32s:
     """float32[n_items, d]: clusters, as tastes make them, and longer ones for popular items."""
     centres = random.normal(size=(CLUSTERS, FACTORS))
     own = centres[random.integers(0, CLUSTERS, n_items)] + 0.5 * random.normal(size=(n_items, FACTORS))
-    return (0.1 * own * random.lognormal(sigma=0.3, size=(n_items, 1))).astype(np.float32)
+    return halved(0.1 * own * random.lognormal(sigma=0.3, size=(n_items, 1)))
 
 
 def _recommender(random: np.random.Generator, factors: Float32s, *, approximate: bool) -> Recommender:
