@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from recsys.half_kernels import has
+from recsys.kernel import has
 
 BLOCK = 256
 """Items of a block."""

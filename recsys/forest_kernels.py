@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from recsys.kernel import kernel
+from recsys.kernel import has, kernel
 from recsys.memory_kernels import LINE
 from recsys.types import Array, Float32s, Int64s
 
@@ -115,7 +115,7 @@ def _look_up(context: Any, sums: Any, results: Any, leaves: Any, tree: Any, rows
         )
         floats, places, size = ir.VectorType(real, STEP), ir.VectorType(word, STEP), number(FEW)
         table = builder.gep(table, [builder.mul(arguments[3], size)])
-        can_pick = "+avx512f" in context.codegen().magic_tuple()[2]
+        can_pick = has(context, "avx512f")
 
         def vector(array: Any, place: Any, kind: Any) -> Any:
             return builder.bitcast(builder.gep(array, [place]), kind.as_pointer())

@@ -21,11 +21,6 @@ def half(bits: int) -> np.float32:
     return -magnitude if bits & 0x8000 else magnitude
 
 
-def has(context: Any, feature: str) -> bool:
-    """Whether code is compiled for a processor that has a feature: of those that numba keeps compiled code by."""
-    return f"+{feature}" in context.codegen().magic_tuple()[2].split(",")
-
-
 def like(form: Any, one: Any) -> Any:
     """The type of one number, or of as many as a vector has."""
     return ir.VectorType(one, form.count) if isinstance(form, ir.VectorType) else one

@@ -59,6 +59,11 @@ def _compiled(function: Function, *, nogil: bool) -> Function:
     return cast("Function", compiled)
 
 
+def has(context: Any, feature: str) -> bool:
+    """Whether code is compiled for a processor that has a feature: of those that numba keeps compiled code by."""
+    return f"+{feature}" in context.codegen().magic_tuple()[2].split(",")
+
+
 def frozen(array: NDArray[Scalar]) -> NDArray[Scalar]:
     """The array as if mapped from a file, which may not be written to; no copy."""
     if not array.flags.writeable:

@@ -11,8 +11,8 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from recsys.half_kernels import FLOAT, has, like, widened
-from recsys.kernel import kernel
+from recsys.half_kernels import FLOAT, like, widened
+from recsys.kernel import has, kernel
 from recsys.memory_kernels import ask_for
 from recsys.types import Float32s, Int32s, UInt16s
 
