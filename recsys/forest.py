@@ -43,7 +43,6 @@ class Forest:
             whose missing values go left at some nodes and right at others has two columns, one behind the other.
         starts: int64[l + 1], of the lists of thresholds.
         thresholds: float32[m]: of each list -inf, its thresholds, rising, and NaN up to a multiple of STEP.
-        bars: float32[STEP * l], of each list the last of each STEP thresholds, then NaN.
         nodes: uint32[k, NODE], tree after tree: of each first those above leaves, then those that join what is below.
         bounds: int64[2 * t + 1], of both kinds of nodes of the trees.
         leaves: float32[t, FEW], their scores; float32[t, LEAVES] where a tree has more.
@@ -54,7 +53,6 @@ class Forest:
     columns: Array
     starts: Int64s
     thresholds: Float32s
-    bars: Float32s
     nodes: Array
     bounds: Int64s
     leaves: Float32s
@@ -69,7 +67,6 @@ class Forest:
         base = np.float32(learner["learner_model_param"]["base_score"].strip("[]"))
         cuts = _Cuts.of(trees)
         steps = [_in_steps(thresholds) for thresholds in cuts.lists]
-        bars = [np.append(step[STEP - 1 :: STEP], [np.nan] * (STEP - len(step) // STEP)) for step in steps]
         layouts = [_Layout.of(tree, cuts) for tree in trees]
         most = max((len(layout.leaves) for layout in layouts), default=0)
         leaves = np.zeros((len(trees), FEW if most <= FEW else LEAVES), dtype=np.float32)
@@ -80,7 +77,6 @@ class Forest:
             np.array([*cuts.columns], dtype=COLUMN),
             np.cumsum([0, *map(len, steps)], dtype=np.int64),
             _aligned(np.concatenate([np.zeros(0), *steps]).astype(np.float32)),
-            _aligned(np.concatenate([np.zeros(0), *bars]).astype(np.float32)),
             np.array([node for kind in kinds for node in kind], dtype=np.uint32).reshape(-1, NODE),
             np.cumsum([0, *map(len, kinds)], dtype=np.int64),
             _aligned(leaves),
@@ -95,7 +91,7 @@ class Forest:
     @property
     def coding(self) -> Coding:
         """What a kernel makes codes by."""
-        return self.columns, self.starts, self.thresholds, self.bars
+        return self.columns, self.starts, self.thresholds
 
     @property
     def walking(self) -> Walking:

@@ -17,7 +17,7 @@ from recsys.types import Array, Float32s, Int64s
 BLOCK = 256
 """Rows that are worked together: of one byte each, four vectors of a processor that has the longest."""
 VECTOR = 64
-"""Rows of one vector."""
+"""Rows of one vector, where a processor has the longest."""
 STEP = 16
 """Thresholds that are compared at once."""
 UNREACHED = 255
@@ -66,8 +66,9 @@ def _choice(joins: bool) -> Any:
                 context.make_array(kind)(context, builder, array).data
                 for kind, array in zip(signature.args[:3], arguments[:3], strict=True)
             )
-            word, number, size = ir.IntType(32), ir.IntType(64), VECTOR // 4
-            vector, fours = ir.VectorType(ir.IntType(8), VECTOR), ir.VectorType(word, size)
+            width = VECTOR if has(context, "avx512bw") else VECTOR // 2
+            word, number, size = ir.IntType(32), ir.IntType(64), width // 4
+            vector, fours = ir.VectorType(ir.IntType(8), width), ir.VectorType(word, size)
             nothing, zeros = ir.Constant(fours, ir.Undefined), ir.Constant(ir.VectorType(word, size), [0] * size)
             first = builder.mul(arguments[3], number(NODE))
             words = [builder.load(builder.gep(table, [builder.add(first, number(at))])) for at in range(NODE)]
@@ -82,7 +83,7 @@ def _choice(joins: bool) -> Any:
 
             bars, ends = [filled(value) for value in words[3:6]], words[6:10]
             leaves = ends if joins else [filled(value) for value in ends]
-            with cgutils.for_range_slice(builder, number(0), arguments[4], number(VECTOR)) as (row, _):
+            with cgutils.for_range_slice(builder, number(0), arguments[4], number(width)) as (row, _):
                 is_left, is_a, is_c = (
                     builder.icmp_unsigned("<=", builder.load(place_of(coded, start, row), align=1), bar)
                     for start, bar in zip(words[:3], bars, strict=True)
@@ -147,8 +148,8 @@ def _look_up(context: Any, sums: Any, results: Any, leaves: Any, tree: Any, rows
 
 _add_leaves: Any = intrinsic(_look_up)
 
-Coding = tuple[Array, Int64s, Float32s, Float32s]
-"""What codes are made by: columns, starts, thresholds and bars of :class:`recsys.forest.Forest`."""
+Coding = tuple[Array, Int64s, Float32s]
+"""What codes are made by: columns, starts and thresholds of :class:`recsys.forest.Forest`."""
 Walking = tuple[Array, Int64s, Float32s, int, float]
 """What scores of codes are made by: nodes, bounds, leaves, slots and base of :class:`recsys.forest.Forest`."""
 
@@ -221,23 +222,29 @@ def fill_codes(
         own: the first of the columns, and the one behind the last.
         coding: of all columns.
     """
-    columns, starts, thresholds, bars = coding
+    columns, starts, thresholds = coding
     feature, width, step, count = shape
-    each, rows = np.uint64(step), np.uint64(count)
+    each, rows, passed = np.uint64(step), np.uint64(count), np.empty(BLOCK, dtype=np.int32)
     for number in range(own[0], own[1]):
         column, code = columns[number], np.uint64(number * BLOCK)
         cuts, missing, source = column.cuts, column.missing, code
-        first, bar = np.uint64(starts[cuts]), np.uint64(STEP * cuts)
+        first, last = np.uint64(starts[cuts]), np.uint64(starts[cuts + 1])
         value = np.uint64(start + (column.feature - feature) * width)
         if number > own[0] and columns[number - 1].cuts == cuts:
             source = code - np.uint64(BLOCK)
-        elif starts[cuts + 1] - starts[cuts] == STEP:
+        elif last - first == STEP:
             for row in range(rows):
                 codes[code + row] = _reached(thresholds, first, values[value + row * each])
         else:
             for row in range(rows):
-                passed = np.uint64(STEP) * _reached(bars, bar, values[value + row * each])
-                codes[code + row] = passed + _reached(thresholds, first + passed, values[value + row * each])
+                passed[row] = 0
+            for place in range(first + np.uint64(STEP - 1), last - np.uint64(1), np.uint64(STEP)):
+                bar = thresholds[place]
+                for row in range(rows):  # many at once, which counting by rows is not
+                    passed[row] += bar <= values[value + row * each]
+            for row in range(rows):
+                begin = np.uint64(STEP * passed[row])
+                codes[code + row] = begin + _reached(thresholds, first + begin, values[value + row * each])
         if missing:
             for row in range(np.uint64(BLOCK)):
                 codes[code + row] = codes[source + row] or missing
