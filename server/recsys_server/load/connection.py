@@ -23,12 +23,14 @@ _FIRST_WINDOW = 65_535
 _LARGEST_WINDOW = 2**31 - 1
 _HEAD = struct.Struct(">BHBBI")
 _PREFIX_BYTES = 5
+_ROOM = 1 << 18
+"""Bytes that are received at once, at most; more than a frame may have, as nobody asks for larger ones than usual."""
 
 Done = Callable[[int, str, bytes], None]
 """Told of each call: its number, its status code, and the message that came back."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection to a gRPC server, over which any number of unary calls go at once.
 
     Args:
@@ -40,8 +42,9 @@ class Connection(asyncio.Protocol):
         self._authority = authority.encode()
         self._done = done
         self._encoder, self._decoder = Encoder(), Decoder()
-        self._received = bytearray()
-        self._bodies: dict[int, bytearray] = {}
+        self._room = memoryview(bytearray(_ROOM))
+        self._filled = 0
+        self._bodies: dict[int, bytes] = {}
         self._calls: dict[int, int] = {}
         self._held: deque[tuple[int, bytes, bytes, bytes]] = deque()
         self._next_stream = 1
@@ -88,19 +91,23 @@ class Connection(asyncio.Protocol):
             body = b"\0" + len(message).to_bytes(4) + message
             self._transport.write(_frame(HEADERS, END_HEADERS, stream, block) + _frame(DATA, END_STREAM, stream, body))
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio knows nothing of frames
+        """Where bytes are received, behind those of a frame that is not whole."""
+        return self._room[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take every whole frame."""
-        received = self._received
-        received += data
-        at = 0
-        while len(received) - at >= _HEAD.size:
-            high, low, kind, flags, stream = _HEAD.unpack_from(received, at)
-            stop = at + _HEAD.size + (high << 16 | low)
-            if stop > len(received):
+        room, at, filled = self._room, 0, self._filled + nbytes
+        while filled - at >= _HEAD.size:
+            high, low, kind, flags, stream = _HEAD.unpack_from(room, at)
+            begin = at + _HEAD.size
+            stop = begin + (high << 16 | low)
+            if stop > filled:
                 break
-            self._frame(kind, flags, stream & _LARGEST_WINDOW, bytes(received[at + _HEAD.size : stop]))
+            self._frame(kind, flags, stream & _LARGEST_WINDOW, bytes(room[begin:stop]))
             at = stop
-        del received[:at]
+        room[: filled - at] = bytes(room[at:filled])
+        self._filled = filled - at
 
     def _headers(self, path: bytes, timeout: bytes) -> tuple[Header, ...]:
         return (
@@ -116,7 +123,7 @@ class Connection(asyncio.Protocol):
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == DATA:
-            self._bodies.setdefault(stream, bytearray()).extend(payload)
+            self._bodies[stream] = self._bodies.get(stream, b"") + payload
         elif kind == HEADERS:
             status = self._decoder.headers(payload).get(b"grpc-status", b"")
             if flags & END_STREAM:
@@ -135,7 +142,7 @@ class Connection(asyncio.Protocol):
         body = self._bodies.pop(stream, b"")
         number = self._calls.pop(stream, None)
         if number is not None:
-            self._done(number, code, bytes(body[_PREFIX_BYTES:]))
+            self._done(number, code, body[_PREFIX_BYTES:])
 
     def _reply(self, frame: bytes) -> None:
         if self._transport is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 Header = tuple[bytes, bytes]
 
@@ -13,14 +13,23 @@ _STATIC: dict[Header, int] = {(b":method", b"POST"): 3, (b":scheme", b"http"): 6
 class Encoder:
     """Header blocks of one connection: what was said once is a byte from then on."""
 
-    __slots__ = ("_said",)
+    __slots__ = ("_blocks", "_said")
 
     def __init__(self) -> None:
         self._said: dict[Header, int] = {}
+        self._blocks: dict[tuple[Header, ...], bytes] = {}
 
-    def block(self, headers: Iterable[Header]) -> bytes:
+    def block(self, headers: tuple[Header, ...]) -> bytes:
         """The block of these headers, all of which fit into the table together."""
-        return b"".join(map(self._field, headers))
+        block = self._blocks.get(headers)
+        if block is None:
+            said = len(self._said)
+            block = b"".join(map(self._field, headers))
+            if len(self._said) == said:
+                self._blocks[headers] = block
+            else:  # which count from the newest
+                self._blocks.clear()
+        return block
 
     def _field(self, header: Header) -> bytes:
         if (index := _STATIC.get(header)) is not None:
@@ -37,13 +46,25 @@ class Decoder:
     What falls out of the server's table is kept: nothing refers to it any more, and it is little.
     """
 
-    __slots__ = ("_table",)
+    __slots__ = ("_blocks", "_table")
 
     def __init__(self) -> None:
         self._table: list[Header] = []
+        self._blocks: dict[bytes, dict[bytes, bytes]] = {}
 
-    def headers(self, block: bytes) -> dict[bytes, bytes]:
+    def headers(self, block: bytes) -> Mapping[bytes, bytes]:
         """The headers of a block, without those of the static table."""
+        headers = self._blocks.get(block)
+        if headers is None:
+            known = len(self._table)
+            headers = self._decoded(block)
+            if len(self._table) == known:
+                self._blocks[block] = headers
+            else:  # from which entries are counted
+                self._blocks.clear()
+        return headers
+
+    def _decoded(self, block: bytes) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         at = 0
         while at < len(block):
