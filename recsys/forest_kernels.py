@@ -232,9 +232,6 @@ def fill_codes(
         value = np.uint64(start + (column.feature - feature) * width)
         if number > own[0] and columns[number - 1].cuts == cuts:
             source = code - np.uint64(BLOCK)
-        elif last - first == STEP:
-            for row in range(rows):
-                codes[code + row] = _reached(thresholds, first, values[value + row * each])
         else:
             for row in range(rows):
                 passed[row] = 0
