@@ -55,14 +55,15 @@ def test_the_bundle_is_whole_and_every_user_has_a_slate_of_the_model(made):
         assert (len(slate.items), slate.served_from, slate.degraded) == (20, ServedFrom.MODEL, ())
 
 
-def test_a_bundle_is_made_once_and_again_only_where_it_is_of_another_version(made, monkeypatch):
+def test_a_bundle_is_made_once_and_again_only_where_it_is_of_another_version_or_configuration(made, monkeypatch):
     folder = made.path(made.live())
     stamp = folder.stat().st_mtime_ns
     assert scale.registry_of(made.root.parent, SIZE).live() == folder.name
     assert folder.stat().st_mtime_ns == stamp
-    assert scale._is_current(made)
+    assert scale._is_current(made, SIZE)
+    assert not scale._is_current(made, Size(3_000, 400, 16))
     monkeypatch.setattr(scale.features, "feature_hash", lambda _: "another")
-    assert not scale._is_current(made)
+    assert not scale._is_current(made, SIZE)
 
 
 def test_many_users_are_like_few_and_have_rows_of_their_own(tmp_path, monkeypatch):

@@ -75,9 +75,9 @@ class Taught:
 
 
 def registry_of(cache: Path, size: Size) -> Registry:
-    """The registry of that size in a folder, made now where it is not there or of another version."""
+    """The registry of that size in a folder, made now where it is not there, or of another version or configuration."""
     registry = Registry(cache / size.name)
-    if not _is_current(registry):
+    if not _is_current(registry, size):
         steps = Steps(N_STEPS)
         try:
             _make(registry, size, steps)
@@ -86,7 +86,11 @@ def registry_of(cache: Path, size: Size) -> Registry:
     return registry
 
 
-def _is_current(registry: Registry) -> bool:
+def _config(size: Size) -> Config:
+    return Config(als=AlsSection(factors=size.factors), ranker=RankerSection(trees=TREES, depth=DEPTH))
+
+
+def _is_current(registry: Registry, size: Size) -> bool:
     live = registry.live()
     if live is None:
         return False
@@ -94,13 +98,14 @@ def _is_current(registry: Registry) -> bool:
         contents = manifest.read(registry.path(live))
     except BundleError:
         return False
-    return contents.feature_hash == features.feature_hash(tuple(contents.sources))
+    same_features = contents.feature_hash == features.feature_hash(tuple(contents.sources))
+    return same_features and contents.parameters == _config(size).model_dump(mode="json")
 
 
 def _make(registry: Registry, size: Size, steps: Steps) -> None:
     """Fit on few users, teach the ranker, multiply the users, publish."""
     random = np.random.default_rng(SEED)
-    config = Config(als=AlsSection(factors=size.factors), ranker=RankerSection(trees=TREES, depth=DEPTH))
+    config = _config(size)
     n_users = min(size.users, FITTED_USERS)
     with steps(f"Draw a shop of {n_users:,} users"):
         wares = Wares.draw(random, size.items)
