@@ -2,7 +2,7 @@
 
 The codes of a block stand four columns of an item together, items side by side: uint8[w / 4, BLOCK, 4], each code with
 OFFSET added. vpdpbusd (AVX512-VNNI) multiplies 64 of them by a query's and adds each four products to a sum of 32 bits;
-vpmaddwd (AVX2) does so with 16 that have been widened, and adds each two.
+vpmaddubsw (AVX2) multiplies 32 and adds each two, in 16 bits, which is why codes of queries are smaller.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ COLUMNS = 4
 """Columns of an item whose codes stand together."""
 OFFSET = 128
 """What is added to an item's codes, as one side of the instruction has no sign."""
+LARGEST_ASKED = 63
+"""Codes of a query go from its negative to it, so that two products with an item's, up to 255, have 16 bits."""
 LANES, HALF = 16, 8
 """Sums of a vector of 64 bytes, and of one of 32."""
 WORD = 64
@@ -49,18 +51,15 @@ class _Way(NamedTuple):
     """How the products of a query and a block are summed up, some sums beside each other.
 
     Attributes:
-        form: of what sums are added to.
-        items: that have their sums in one such.
-        at_once: how many of them are added to beside each other: as many as a processor has room for.
-        add: from the builder, one of them, the codes uint8[items * 4] and an int32 of four int8 to the same with more.
-        whole: from the builder and one of them to the sums int32[items].
+        items: whose sums are one vector.
+        at_once: such vectors that are added to beside each other: as many as a processor has room for.
+        add: from the builder, the sums int32[items], the codes uint8[items * 4] and an int32 of four int8 to the sums
+            with more.
     """
 
-    form: Any
     items: int
     at_once: int
     add: Callable[[Any, Any, Any, Any], Any]
-    whole: Callable[[Any, Any], Any]
 
 
 def _by_fours(builder: Any, summed: Any, codes: Any, asked: Any) -> Any:
@@ -70,14 +69,15 @@ def _by_fours(builder: Any, summed: Any, codes: Any, asked: Any) -> Any:
     return builder.call(multiply, [summed, codes, builder.bitcast(_spread(builder, asked, LANES), _BYTES)])
 
 
-def _by_pairs(builder: Any, summed: Any, codes: Any, asked: Any) -> Any:
-    """vpmaddwd: each two of 16 products of 16-bit numbers are added to one of 8 sums, of which an item has two."""
-    shorts = ir.VectorType(_SHORT, 2 * HALF)
-    form = ir.FunctionType(summed.type, [shorts, shorts])
-    multiply = cgutils.get_or_insert_function(builder.module, form, "llvm.x86.avx2.pmadd.wd")  # type: ignore[no-untyped-call]
-    four = builder.sext(builder.bitcast(asked, ir.VectorType(_BYTE, COLUMNS)), ir.VectorType(_SHORT, COLUMNS))
-    own = builder.bitcast(_spread(builder, builder.bitcast(four, ir.IntType(64)), COLUMNS), shorts)
-    return builder.add(summed, builder.call(multiply, [builder.zext(codes, shorts), own]))
+def _by_twos(builder: Any, summed: Any, codes: Any, asked: Any) -> Any:
+    """vpmaddubsw and vpmaddwd: each two of 32 products, and then each two of these sums, are added to one of 8."""
+    many, shorts = codes.type, ir.VectorType(_SHORT, 2 * HALF)
+    twos, fours = (
+        cgutils.get_or_insert_function(builder.module, ir.FunctionType(made, [of, of]), f"llvm.x86.avx2.pmadd.{name}")  # type: ignore[no-untyped-call]
+        for made, of, name in ((shorts, many, "ub.sw"), (summed.type, shorts, "wd"))
+    )
+    found = builder.call(twos, [codes, builder.bitcast(_spread(builder, asked, HALF), many)])
+    return builder.add(summed, builder.call(fours, [found, ir.Constant(shorts, [1] * shorts.count)]))
 
 
 def _by_any(builder: Any, summed: Any, codes: Any, asked: Any) -> Any:
@@ -85,29 +85,22 @@ def _by_any(builder: Any, summed: Any, codes: Any, asked: Any) -> Any:
     wide = ir.VectorType(_NUMBER, LANES * COLUMNS)
     own = builder.bitcast(_spread(builder, asked, LANES), _BYTES)
     found = builder.mul(builder.zext(codes, wide), builder.sext(own, wide))
-    return builder.add(summed, _joined(builder, _joined(builder, found)))
+    for size in (2 * LANES, LANES):
+        even, odd = (builder.shuffle_vector(found, found, _places(range(side, 2 * size, 2))) for side in (0, 1))
+        found = builder.add(even, odd)
+    return builder.add(summed, found)
 
 
-def _joined(builder: Any, sums: Any) -> Any:
-    """The sum of each two numbers that stand beside each other."""
-    even, odd = (builder.shuffle_vector(sums, sums, _places(range(side, sums.type.count, 2))) for side in (0, 1))
-    return builder.add(even, odd)
-
-
-def _as_it_is(_: Any, sums: Any) -> Any:
-    return sums
-
-
-_FOURS = _Way(_SUMS, LANES, BLOCK // LANES, _by_fours, _as_it_is)
-_PAIRS = _Way(ir.VectorType(_NUMBER, HALF), HALF // 2, HALF, _by_pairs, _joined)
-_ANY = _Way(_SUMS, LANES, 2, _by_any, _as_it_is)
+_FOURS = _Way(LANES, BLOCK // LANES, _by_fours)
+_TWOS = _Way(HALF, HALF, _by_twos)
+_ANY = _Way(LANES, 2, _by_any)
 
 
 def _way(context: Any, *, portable: bool) -> _Way:
     """The quickest that a processor has."""
     if not portable and has(context, "avx512vnni"):
         return _FOURS
-    return _PAIRS if not portable and has(context, "avx2") else _ANY
+    return _TWOS if not portable and has(context, "avx2") else _ANY
 
 
 def _sums(*, portable: bool) -> Any:
@@ -129,14 +122,14 @@ def _sums(*, portable: bool) -> Any:
             def at(place: Any, offset: Any, form: Any) -> Any:
                 return builder.bitcast(builder.gep(place, [offset]), form.as_pointer())
 
-            form, items, at_once, add, whole = _way(context, portable=portable)
+            items, at_once, add = _way(context, portable=portable)
             width = arguments[4]
             size, own_codes, own_sums = width.type, ir.VectorType(_BYTE, items * COLUMNS), ir.VectorType(_NUMBER, items)
             block, query, sums = data(0, arguments[1]), data(2, arguments[3]), data(6, size(0))
-            begin, nothing = _spread(builder, arguments[5], items), ir.Constant(form, [0] * form.count)
+            begin = _spread(builder, arguments[5], items)
             step = at_once * items * COLUMNS
             with cgutils.for_range_slice(builder, size(0), size(BLOCK * COLUMNS), size(step)) as (item, _):
-                summed = [cgutils.alloca_once_value(builder, nothing) for _ in range(at_once)]  # type: ignore[no-untyped-call]
+                summed = [cgutils.alloca_once_value(builder, begin) for _ in range(at_once)]  # type: ignore[no-untyped-call]
                 with cgutils.for_range_slice(builder, size(0), width, size(COLUMNS)) as (column, _):
                     own = builder.load(at(query, column, _NUMBER), align=1)
                     line = builder.add(builder.mul(column, size(BLOCK)), item)
@@ -146,8 +139,7 @@ def _sums(*, portable: bool) -> Any:
                         builder.store(add(builder, builder.load(total), codes, own), total)
                 for number, total in enumerate(summed):
                     place = builder.add(item, size(number * items * COLUMNS))
-                    found = builder.add(begin, whole(builder, builder.load(total)))
-                    builder.store(found, at(sums, place, own_sums), align=4)
+                    builder.store(builder.load(total), at(sums, place, own_sums), align=4)
             return context.get_dummy_value()
 
         own = (codes, types.intp, asked, types.intp, types.intp, types.int32, product)

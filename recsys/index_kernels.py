@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.code_kernels import BLOCK, OFFSET, WORD, lowest, reaching, sums
+from recsys.code_kernels import BLOCK, LARGEST_ASKED, OFFSET, WORD, lowest, reaching, sums
 from recsys.kernel import kernel
 from recsys.order_kernels import MANY, best_allowed, places_of
 from recsys.product_kernels import products
 from recsys.types import Array, Bools, Float32s, Int8s, Int32s, Int64s, UInt8s, UInt16s
 
 LARGEST = 127
-"""Codes go from its negative to it."""
+"""Codes of items go from its negative to it."""
 TOGETHER = 16
 """Queries that go through the blocks together; fewer than a slot has bits."""
 SPARE = 8
@@ -42,9 +42,9 @@ def _asked(vectors: Float32s, columns: int) -> tuple[Int8s, Int32s, Float32s]:
             square += share * share
         if not square > 0:
             continue
-        length[row] = np.float32(LARGEST) * np.sqrt(square)
+        length[row] = np.float32(LARGEST_ASKED) * np.sqrt(square)
         for column in range(vectors.shape[1]):
-            code = np.int32(np.rint(vectors[row, column] / largest * np.float32(LARGEST)))
+            code = np.int32(np.rint(vectors[row, column] / largest * np.float32(LARGEST_ASKED)))
             codes[row, column] = code
             start[row] -= OFFSET * code
     return codes, start, length

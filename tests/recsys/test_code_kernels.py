@@ -12,7 +12,7 @@ import pytest
 from llvmlite.binding import get_host_cpu_features
 from numba.core.errors import TypingError
 
-from recsys.code_kernels import BLOCK, COLUMNS, OFFSET, WORD, lowest, portable_sums, reaching, sums
+from recsys.code_kernels import BLOCK, COLUMNS, LARGEST_ASKED, OFFSET, WORD, lowest, portable_sums, reaching, sums
 from recsys.kernel import kernel
 
 
@@ -43,7 +43,7 @@ def products(codes, asked):
 def test_sums_are_the_same_integers_with_and_without_the_instruction(width):
     random = np.random.default_rng(width)
     codes = random.integers(0, 256, (3, width // COLUMNS, BLOCK, COLUMNS)).astype(np.uint8)
-    asked = random.integers(-127, 128, (2, width)).astype(np.int8)
+    asked = random.integers(-LARGEST_ASKED, LARGEST_ASKED + 1, (2, width)).astype(np.int8)
     own, portable = np.empty((2, BLOCK), dtype=np.int32)
     for block, row in ((0, 0), (2, 1)):
         start = -OFFSET * asked[row].sum(dtype=int)
@@ -55,7 +55,7 @@ def test_sums_are_the_same_integers_with_and_without_the_instruction(width):
 def test_the_largest_codes_neither_wrap_nor_saturate():
     own, portable = np.empty((2, BLOCK), dtype=np.int32)
     for code in (0, 1, 255):
-        for number in (-128, -127, 127):
+        for number in (-LARGEST_ASKED, 1, LARGEST_ASKED):
             codes = np.full((128, BLOCK, COLUMNS), code, dtype=np.uint8)
             by_either(codes, 0, np.full((1, 512), number, dtype=np.int8), 0, 7, own, portable)
             assert set(own) == set(portable) == {7 + 512 * code * number}
@@ -90,9 +90,9 @@ if __name__ == "__main__":
     codes = (np.arange(64 * 256) * 7 % 256).astype(np.uint8).reshape(16, 256, 4)
     own = np.empty(256, dtype=np.int32)
     run = kernel(made.summed)
-    run(codes, (np.arange(64) * 5 % 255 - 127).astype(np.int8).reshape(1, 64), own)
+    run(codes, (np.arange(64) * 5 % 127 - 63).astype(np.int8).reshape(1, 64), own)
     code = next(iter(run.inspect_asm().values()))
-    used = [name for name in ("vpdpbusd", "vpmaddwd") if name in code] or ["-"]
+    used = [name for name in ("vpdpbusd", "vpmaddubsw") if name in code] or ["-"]
     print((own * np.arange(256)).sum(), used[0], sum(run.stats.cache_hits.values()))
 """
 
@@ -102,8 +102,8 @@ def test_each_kind_of_processor_gets_code_of_its_own_that_answers_the_same(tmp_p
     host = get_host_cpu_features()
     kinds = {None: {}, "": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}}
     if host.get("avx2"):
-        kinds["vpmaddwd"] = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2"}
-    best = "vpdpbusd" if host.get("avx512vnni") else "vpmaddwd" if host.get("avx2") else ""
+        kinds["vpmaddubsw"] = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2"}
+    best = "vpdpbusd" if host.get("avx512vnni") else "vpmaddubsw" if host.get("avx2") else ""
     answers = []
     for kept in ("0", "1"):
         for kind, cpu in kinds.items():
