@@ -100,7 +100,7 @@ class Recommender:
 
     def similar(self, queries: Sequence[Query], timer: Timer) -> Answer:
         """Items like each query's seed items, as :meth:`answer` otherwise; nothing of who asks comes into it."""
-        impersonal = [replace(query, user_id="", live_events=(), shown=(), explain=False) for query in queries]
+        impersonal = [query._replace(user_id="", live_events=(), shown=(), explain=False) for query in queries]
         return self._grouped(impersonal, timer, self._rank_similar)
 
     def rank_items(self, queries: Sequence[Query], timer: Timer) -> Answer:
@@ -178,7 +178,7 @@ class Recommender:
         items, ids = self.model.items, tuple(dict.fromkeys(query.seed_item_ids))
         nums = known_items(items, ids)
         errors: list[Exception] = []
-        asked = replace(query, seed_item_ids=())
+        asked = query._replace(seed_item_ids=())
         scored = self._scored(asked, nums, errors) if self.is_personal(asked) and len(nums) else None
         score, proposed = scored or (self.model.popular.popularity[nums], [("popularity",)] * len(nums))
         order = np.argsort(-score, kind="stable").tolist()

@@ -66,9 +66,8 @@ def _together(slots: tuple[Slots, ...]) -> _AllSlots:
     return _AllSlots(np.array([each.source for each in slots], dtype=np.int64), shares, used)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What one query asks of its slate.
+class Asked(NamedTuple):
+    """What one query asks of its slate; a tuple, as one is made for each.
 
     Attributes:
         size: items wanted.
@@ -185,7 +184,7 @@ def popular_items(
     head = _popular_others(batch, query, NOTHING.item_num, max(RULED_POPULAR, 2 * asked.size), popular)
     margin = np.log(np.maximum(popular.popularity[head], np.float32(TINY)))
     part = _Part(head, margin, np.full(len(head), FILL))
-    return _ruled(batch, query, part, replace(asked, fill=True), popular, shelf)
+    return _ruled(batch, query, part, asked._replace(fill=True), popular, shelf)
 
 
 def _filled(batch: QueryBatch, query: int, slate: RankedItems, size: int, popular: PopularitySource) -> RankedItems:

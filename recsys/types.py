@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from recsys.rules import Rules
+from recsys.rules import NO_RULES, Rules
 
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.bytes_]
@@ -116,9 +116,8 @@ class LiveEvent:
     session_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """All that one request asks.
+class Query(NamedTuple):
+    """All that one request asks; a tuple, as one is made for each.
 
     Attributes:
         user_id: who asks; empty for anonymous.
@@ -140,9 +139,9 @@ class Query:
     now: int
     seed_item_ids: tuple[str, ...] = ()
     exclude_item_ids: tuple[str, ...] = ()
-    parameters: ServingParameters = field(default_factory=ServingParameters)
+    parameters: ServingParameters = ServingParameters()
     live_events: tuple[LiveEvent, ...] = ()
-    rules: Rules = field(default_factory=Rules)
+    rules: Rules = NO_RULES
     shown: tuple[tuple[str, int], ...] = ()
     explain: bool = False
     seed: int = 0
@@ -206,9 +205,8 @@ class Trace:
     features: Float32s
 
 
-@dataclass(frozen=True, slots=True)
-class Slate:
-    """The ordered answer to one query; the rank of an item is its place, from 1.
+class Slate(NamedTuple):
+    """The ordered answer to one query; the rank of an item is its place, from 1. A tuple, as one is made for each.
 
     Attributes:
         items: best first; a tuple, or already encoded for the wire and read again by whom looks at them.

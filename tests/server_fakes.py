@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -63,7 +62,7 @@ class FakeRecommender:
         return self.rank_seconds * share if query.parameters.use_ranker else 0.0
 
     def similar(self, queries: Sequence[Query], timer: Callable[[], float]) -> Answer:
-        return self.answer([replace(query, user_id="") for query in queries], timer)
+        return self.answer([query._replace(user_id="") for query in queries], timer)
 
     def rank_items(self, queries: Sequence[Query], timer: Callable[[], float]) -> Answer:
         start = timer()

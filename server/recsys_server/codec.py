@@ -161,8 +161,7 @@ def _known_page(data: bytes, placements: Placements) -> _Page:
 
 def _with_lists(query: Query, wire: recommendation_service_pb2.RecommendRequest) -> Query:
     """A query with the items, events and rules of its request."""
-    return replace(
-        query,
+    return query._replace(
         seed_item_ids=possible(wire.seed_item_ids),
         exclude_item_ids=possible(wire.exclude_item_ids),
         live_events=recent_events(wire.recent_events, query.now),

@@ -280,13 +280,13 @@ def _eased(query: Query, share: float) -> Query:
     """A query of whose candidates only a share goes on to stage 2; its features are no sample of what is served."""
     candidates = int(query.parameters.candidates * share)
     fewer = {"candidates": max(1, candidates)} if candidates else {"use_ranker": False}
-    return replace(query, parameters=replace(query.parameters, **fewer), trace=False)
+    return query._replace(parameters=replace(query.parameters, **fewer), trace=False)
 
 
 def _marked(slate: Slate, share: float) -> Slate:
     """A slate that says what was skipped, if that was to shape it."""
     skipped = SKIPPED[share] if slate.served_from is ServedFrom.MODEL else ()
-    return replace(slate, degraded=(*slate.degraded, *skipped)) if skipped else slate
+    return slate._replace(degraded=(*slate.degraded, *skipped)) if skipped else slate
 
 
 def _no_time() -> NoTimeError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 from recsys.config import Config
 from recsys.errors import StateError
@@ -82,7 +81,7 @@ class Handlers:
         recommender = self._recommender()
         query, version, degraded = self._informed(request.query, recommender.until)
         if self._samples(recommender, query):
-            query = replace(query, trace=True)
+            query = query._replace(trace=True)
         lately = version, request.query.live_events
         served = await self._slates.serve(recommender, query, request.assignments, deadline, lately)
         self._telemetry.slate((*degraded, *served.degraded), request.assignments)
@@ -182,7 +181,7 @@ class Handlers:
         """A query with all that its user did since a time (unix seconds), the version of it, and what is unreadable."""
         told = query
         if query.live_events:
-            told = replace(query, live_events=merged((), query.live_events, since))
+            told = query._replace(live_events=merged((), query.live_events, since))
         if self._state is None or not query.user_id:
             return told, 0, ()
         try:

@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 from recsys import bundle
@@ -174,10 +173,10 @@ def _warm_up(recommender: Recommender) -> None:
     slate = recommender.answer([popular], time.perf_counter).slates[0]
     personal = [Query("", WARM_UP_SLATE, recommender.until, (item.item_id,)) for item in slate.items[:8]]
     for rules in (NO_RULES, Rules(condition=Negated(AnyOf(ITEM_ID, ())))) if personal else ():
-        recommender.answer([replace(query, rules=rules) for query in personal], time.perf_counter)
+        recommender.answer([query._replace(rules=rules) for query in personal], time.perf_counter)
     for query in personal[:1]:
         seen = LiveEvent(query.seed_item_ids[0], EventType.VIEW_ITEM, recommender.until)
-        visit = replace(query, slate_size=1, live_events=(seen,), explain=True, trace=True)
+        visit = query._replace(slate_size=1, live_events=(seen,), explain=True, trace=True)
         for ask in (recommender.answer, recommender.similar, recommender.rank_items):
             ask([visit], time.perf_counter)
 

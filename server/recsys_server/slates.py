@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 from typing import NamedTuple
 
 from recsys.config import CacheSection
@@ -167,8 +166,8 @@ def _cut(deep: Slate, query: Query) -> Slate:
     """A popular slate without what a query leaves out, and no longer than it wants."""
     out = {*query.seed_item_ids, *query.exclude_item_ids}
     items = tuple(item for item in deep.items if item.item_id not in out) if out else deep.items
-    return replace(deep, items=items[: query.slate_size])
+    return deep._replace(items=items[: query.slate_size])
 
 
 def _fallback(slate: Slate) -> Slate:
-    return replace(slate, served_from=ServedFrom.FALLBACK, degraded=SKIPPED)
+    return slate._replace(served_from=ServedFrom.FALLBACK, degraded=SKIPPED)

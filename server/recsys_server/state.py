@@ -8,7 +8,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from recsys.config import StateSection
@@ -86,7 +85,7 @@ class State:
         events = merged(known.events, query.live_events, since) if query.live_events else known.events
         shown = self.shown(query.user_id, query.now, events) if query.rules.fatigue else Counter()
         if events != query.live_events or shown:
-            query = replace(query, live_events=events, shown=tuple(shown.items()))
+            query = query._replace(live_events=events, shown=tuple(shown.items()))
         return query, known.version
 
     def samples_next(self) -> bool:

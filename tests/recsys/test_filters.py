@@ -191,7 +191,7 @@ def test_only_the_sources_of_a_placement_propose_and_nothing_fills_up_where_it_s
     (slate,) = recommender.answer([filled], lambda: 0.0).slates
     assert ids(slate)[: len(own.items)] == ids(own)
     assert len(slate.items) == 60
-    unknown = replace(filled, parameters=replace(parameters, fill=True, sources=("touched",)))
+    unknown = filled._replace(parameters=replace(parameters, fill=True, sources=("touched",)))
     (slate,) = recommender.answer([unknown], lambda: 0.0).slates
     assert (slate.served_from, {item.sources for item in slate.items}) == (ServedFrom.MODEL, {("fill",)})
 

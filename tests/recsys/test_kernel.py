@@ -61,8 +61,8 @@ def queries(recommender: Recommender) -> list[Query]:
     return [
         *plain,
         in_view,
-        replace(in_view, rules=Rules(condition=AnyOf("brand", ("b1",)))),
-        replace(in_view, explain=True),
+        in_view._replace(rules=Rules(condition=AnyOf("brand", ("b1",)))),
+        in_view._replace(explain=True),
     ]
 
 

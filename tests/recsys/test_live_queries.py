@@ -94,7 +94,7 @@ def test_the_features_see_live_events_as_if_the_bundle_had_them():
         )
     )[::-1]
     query = Query(shop.users.id(user), 5, shop.until, live_events=live)
-    batch, expected = past.batch([query]), whole.batch([replace(query, live_events=())])
+    batch, expected = past.batch([query]), whole.batch([query._replace(live_events=())])
     assert len(live) > 0
     for name in ("item_num", "event_type", "time", "price"):
         np.testing.assert_array_equal(getattr(batch.history, name), getattr(expected.history, name))

@@ -88,7 +88,7 @@ async def test_a_popular_slate_is_computed_again_after_its_time_for_another_bund
         (new, ServingParameters(), 61),
     ]:
         clock.seconds = seconds
-        await cache.slate(recommender, replace(POPULAR, parameters=parameters))
+        await cache.slate(recommender, POPULAR._replace(parameters=parameters))
         counts.append(computing.count)
     assert counts == [1, 1, 2, 3, 4]
 
@@ -97,19 +97,19 @@ async def test_popular_slates_by_other_rules_or_items_are_computed_and_the_oldes
     computing, clock = Computing(), Clock()
     size = ENTRY_BYTES + 5 * ITEM_BYTES
     cache = popular_cache(computing, clock, budget=600 * ITEM_BYTES + 2 * ENTRY_BYTES + 3 * size)
-    pinned = replace(POPULAR, rules=Rules(pins=(Pin("pin", "i7", 1),)))
+    pinned = POPULAR._replace(rules=Rules(pins=(Pin("pin", "i7", 1),)))
     changed = FakeRecommender("b")
     changed.catalogue_version = 1
     for recommender, query in [
         (BUNDLE, POPULAR),
         (BUNDLE, pinned),
-        (BUNDLE, replace(pinned, slate_size=5)),
+        (BUNDLE, pinned._replace(slate_size=5)),
         (changed, POPULAR),
     ]:
         await cache.slate(recommender, query)
     assert computing.count == 4
     assert cache.kept(BUNDLE, POPULAR) is None, "what holds for items as they were is let go"
-    queries = [replace(pinned, slate_size=5, parameters=ServingParameters(candidates=100 + n)) for n in range(9)]
+    queries = [pinned._replace(slate_size=5, parameters=ServingParameters(candidates=100 + n)) for n in range(9)]
     for query in queries:
         await cache.slate(changed, query)
     assert cache.kept(changed, POPULAR) is None, "the oldest and largest"
@@ -164,7 +164,7 @@ async def test_the_memory_of_popular_slates_stays_within_their_budget():
     cache = popular_cache(compute, budget=1_000_000)
     tracemalloc.start()
     for candidates in range(1, 15):
-        await cache.slate(BUNDLE, replace(POPULAR, parameters=ServingParameters(candidates=candidates)))
+        await cache.slate(BUNDLE, POPULAR._replace(parameters=ServingParameters(candidates=candidates)))
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert 800_000 < taken < 1_100_000
@@ -208,7 +208,7 @@ def test_a_users_slate_is_good_for_its_time():
 
 def test_the_least_recently_used_slate_makes_room():
     cache = UserCache(2 * ENTRY_BYTES + 200, 30, Clock())
-    first, second, third = (user_key(BUNDLE, (), replace(QUERY, user_id=user), None) for user in "123")
+    first, second, third = (user_key(BUNDLE, (), QUERY._replace(user_id=user), None) for user in "123")
     cache.put(first, bytes(100))
     cache.put(second, bytes(100))
     cache.get(first)
@@ -220,7 +220,7 @@ def test_the_least_recently_used_slate_makes_room():
 
 def test_a_slate_that_is_kept_again_counts_once():
     cache = UserCache(2 * ENTRY_BYTES + 200, 30, Clock())
-    first, second = (user_key(BUNDLE, (), replace(QUERY, user_id=user), None) for user in "12")
+    first, second = (user_key(BUNDLE, (), QUERY._replace(user_id=user), None) for user in "12")
     cache.put(second, bytes(100))
     for _ in range(5):
         cache.put(first, bytes(100))
@@ -228,7 +228,7 @@ def test_a_slate_that_is_kept_again_counts_once():
 
 
 def test_a_cache_without_room_keeps_nothing_and_a_huge_slate_drives_no_other_out():
-    key, other = user_key(BUNDLE, (), QUERY, None), user_key(BUNDLE, (), replace(QUERY, user_id="v"), None)
+    key, other = user_key(BUNDLE, (), QUERY, None), user_key(BUNDLE, (), QUERY._replace(user_id="v"), None)
     empty = UserCache(0, 30, Clock())
     empty.put(key, b"")
     assert empty.get(key) is None
@@ -239,10 +239,11 @@ def test_a_cache_without_room_keeps_nothing_and_a_huge_slate_drives_no_other_out
 
 
 def test_the_memory_of_a_users_cache_stays_within_its_budget():
+    queries = [QUERY._replace(user_id=str(user)) for user in range(5_000)]
     tracemalloc.start()
     cache = UserCache(1_000_000, 30, Clock())
-    for user in range(5_000):
-        cache.put(user_key(BUNDLE, (), replace(QUERY, user_id=str(user)), None), bytes(600))
+    for query in queries:
+        cache.put(user_key(BUNDLE, (), query, None), bytes(600))
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert 900_000 < taken < 1_050_000
@@ -261,7 +262,7 @@ def test_all_that_a_slate_depends_on_stands_in_its_key():
         user_key(BUNDLE, (("experiment", "variant"),), QUERY, None),
         user_key(BUNDLE, (("experiment", "other"),), QUERY, None),
         *(
-            user_key(BUNDLE, (), replace(QUERY, **change), None)
+            user_key(BUNDLE, (), QUERY._replace(**change), None)
             for change in (
                 {"user_id": "v"},
                 {"slate_size": 11},
@@ -278,7 +279,7 @@ def test_all_that_a_slate_depends_on_stands_in_its_key():
         ),
     ]
     assert len(set(keys)) == len(keys)
-    assert user_key(BUNDLE, (), replace(QUERY, now=1), None) == user_key(BUNDLE, (), QUERY, None)
+    assert user_key(BUNDLE, (), QUERY._replace(now=1), None) == user_key(BUNDLE, (), QUERY, None)
 
 
 async def test_the_same_request_again_is_served_from_the_users_cache_until_its_time_is_over():

@@ -51,7 +51,7 @@ class Broken(OwnSlates):
 
     def _slate(self, query):
         slate = super()._slate(query)
-        return replace(slate, **self.spoil(slate)) if query.user_id in self.users else slate
+        return slate._replace(**self.spoil(slate)) if query.user_id in self.users else slate
 
 
 def target(client, timeout=2.0, connections=4):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def _difference(recommender: Recommender, sample: Sample, told: dict[str, list[t
     query = sample.query
     known = [event for sequence, event in told.get(query.user_id, ()) if sequence <= sample.version]
     live = merged(reversed(known), query.live_events, recommender.until)
-    answer = recommender.answer([replace(query, live_events=live, trace=True)], lambda: 0.0)
+    answer = recommender.answer([query._replace(live_events=live, trace=True)], lambda: 0.0)
     trace = answer.slates[0].trace
     if trace is None or trace.item_ids != sample.trace.item_ids:
         return float("inf")
