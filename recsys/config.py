@@ -62,7 +62,7 @@ class AlsSection(Section):
 class ItemSimilaritySection(Section):
     """Items that the same users, or the same visits, act on."""
 
-    neighbours: int = Field(150, ge=1)
+    neighbours: int = Field(300, ge=1)
     shrinkage: float = Field(0.0, ge=0)
     half_life_days: float = Field(0.0, ge=0)
     history_half_life_days: float = Field(0.0, ge=0)
@@ -72,7 +72,7 @@ class ItemModelSection(Section):
     """EASE, a learnt item-item model for small catalogues."""
 
     ease_items: int = Field(6_000, ge=0)
-    neighbours: int = Field(150, ge=1)
+    neighbours: int = Field(300, ge=1)
     regularization: float = Field(0.0, ge=0)
     half_life_days: float = Field(0.0, ge=0)
     history_half_life_days: float = Field(0.0, ge=0)
