@@ -119,7 +119,7 @@ async def test_of_more_calls_than_can_be_looked_at_some_are_cancelled_and_the_ot
         codes = [(await call.code()).name for call in calls]
     assert set(codes) <= {"OK", "CANCELLED", "RESOURCE_EXHAUSTED"}
     assert codes.count("OK") > 50
-    assert codes.count("CANCELLED") > 50
+    assert codes.count("CANCELLED") > 450  # what waits behind hundreds is answered too late
 
 
 async def refused_code(client, request):
