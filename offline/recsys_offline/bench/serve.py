@@ -1,6 +1,6 @@
 """``recsys bench serve``: what an answer costs at scale, beside the least that a server of this kind can do.
 
-An echo server of the same stack and servers of one bundle take turns under the same load generator; a figure is the
+Echo servers of the same library and servers of one bundle take turns under the same load generator; a figure is the
 median of all rounds. How each is measured stands in docs/decisions/0011-serving-bench.md.
 """
 
@@ -57,9 +57,11 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Those that take turns: an echo, and servers without a cache, of two workers, with it, with a state directory."""
+    """Those that take turns: an echo by gRPC's asyncio interface, one that takes calls as the server does, and servers
+    without a cache, of two workers, with it, with a state directory."""
 
     echo: Running
+    bare_echo: Running
     uncached: Running
     workers: Running
     cached: Running
@@ -136,15 +138,17 @@ def _measure(registry: Registry, size: Size, effort: Effort) -> Figures:
 
 
 def _round(load: Loader, servers: Servers, rates: dict[str, float], turn: int) -> dict[str, Figures]:
-    """Each load once: the echo's and the server's in turn."""
+    """Each load once: the echoes' and the server's in turn."""
     print(f"round {turn + 1}", file=sys.stderr, flush=True)
-    seed, echo, uncached = ("--seed", turn), servers.echo, servers.uncached
+    seed, echo, bare, uncached = ("--seed", turn), servers.echo, servers.bare_echo, servers.uncached
     again = ("--again", ASKED_AGAIN)
     return {
         "echo, closed": load(echo, "--unchecked", *seed),
         "server, closed, known users": _staged(load, uncached, *seed, unknown=0.0),
+        "bare echo, closed": load(bare, "--unchecked", *seed),
         f"echo, {RATE}/s": load(echo, "--unchecked", *seed, "--rate", RATE),
         f"server, {RATE}/s": _staged(load, uncached, *seed, *again, "--rate", RATE),
+        f"bare echo, {RATE}/s": load(bare, "--unchecked", *seed, "--rate", RATE),
         f"{WORKERS} workers, {RATE}/s": load(servers.workers, *seed, *again, "--rate", RATE),
         f"{WORKERS} workers, closed": load(servers.workers, *seed, *again),
         "server, closed": load(uncached, *seed, *again),
@@ -182,7 +186,7 @@ def _start_seconds(options: tuple[str | Path, ...], scratch: Path) -> float:
 
 @contextmanager
 def _servers(options: tuple[str | Path, ...], scratch: Path) -> Iterator[Servers]:
-    """All of them, idle; the echo's answers are as long as the server's."""
+    """All of them, idle; the echoes' answers are as long as the server's."""
     config = scratch / "uncached.toml"
     config.write_text(UNCACHED, encoding="utf-8")
     with ExitStack() as stack:
@@ -196,14 +200,15 @@ def _servers(options: tuple[str | Path, ...], scratch: Path) -> Iterator[Servers
         cached = start("cached")
         stateful = start("stateful", "--config", config, "--state", scratch / "state")
         usual = Loader(Size(1, 1, 1), LOOK_SECONDS)(uncached, "--rate", LOOK_RATE, "--timeout", 1, unknown=0.0)
-        echo = stack.enter_context(_echo(round(usual["bytes"])))
-        yield Servers(echo, uncached, workers, cached, stateful)
+        size = ("--bytes", str(round(usual["bytes"])))
+        echo, bare_echo = (stack.enter_context(_echo(*size, *more)) for more in ((), ("--bare",)))
+        yield Servers(echo, bare_echo, uncached, workers, cached, stateful)
 
 
 @contextmanager
-def _echo(size: int) -> Iterator[Running]:
-    """An echo server, its answers of so many bytes."""
-    command = [sys.executable, "-m", "recsys_server.echo", "--bytes", str(size)]
+def _echo(*options: str) -> Iterator[Running]:
+    """An echo server."""
+    command = [sys.executable, "-m", "recsys_server.echo", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
     with process:
         try:

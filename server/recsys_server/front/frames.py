@@ -10,6 +10,7 @@ import asyncio
 import struct
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from functools import partial
 from typing import cast
 
 _HEAD = struct.Struct("<IBQ")
@@ -54,30 +55,24 @@ Told = Callable[[int, bytes], None]
 """Called with the number and the body of a frame."""
 
 
-class Frames(asyncio.Protocol):
-    """One end of the socket.
+def framed(kind: Kind, number: int, body: bytes = b"") -> bytes:
+    """A frame."""
+    return _HEAD.pack(len(body), kind, number) + body
+
+
+class Cutter:
+    """Makes frames of what a socket brings, however it cuts them.
 
     Args:
         told: of the frames that come, by their kind.
-        lost: called once, when the other end has gone.
     """
 
-    def __init__(self, told: Mapping[Kind, Told], lost: Callable[[], None]) -> None:
+    def __init__(self, told: Mapping[Kind, Told]) -> None:
         self._told = {int(kind): one for kind, one in told.items()}
-        self._lost = lost
         self._rest = b""
-        self._gathered: list[bytes] | None = None
-        self._transport: asyncio.WriteTransport | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket can be written to."""
-        self._transport = cast("asyncio.WriteTransport", transport)
-
-    def data_received(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
         """Tell of every frame that is whole."""
-        self.together(lambda: self._tell(data))
-
-    def _tell(self, data: bytes) -> None:
         data, at = self._rest + data, 0
         while len(data) - at >= _HEAD.size:
             size, kind, number = _HEAD.unpack_from(data, at)
@@ -88,6 +83,29 @@ class Frames(asyncio.Protocol):
             self._told[kind](number, data[begin:at])
         self._rest = data[at:]
 
+
+class Frames(asyncio.Protocol):
+    """One end of the socket, on an event loop.
+
+    Args:
+        told: of the frames that come, by their kind.
+        lost: called once, when the other end has gone.
+    """
+
+    def __init__(self, told: Mapping[Kind, Told], lost: Callable[[], None]) -> None:
+        self._cutter = Cutter(told)
+        self._lost = lost
+        self._gathered: list[bytes] | None = None
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket can be written to."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Tell of every frame that is whole."""
+        self.together(partial(self._cutter.take, data))
+
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever it was, the other end has gone
         """No frame comes any more, and none can be sent."""
         self._transport = None
@@ -95,7 +113,7 @@ class Frames(asyncio.Protocol):
 
     def send(self, kind: Kind, number: int, body: bytes = b"") -> None:
         """Send a frame; nothing where the other end has gone."""
-        frame = _HEAD.pack(len(body), kind, number) + body
+        frame = framed(kind, number, body)
         if self._gathered is not None:
             self._gathered.append(frame)
         elif self._transport is not None:

@@ -12,3 +12,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = tuple(
 )
 METHODS: tuple[str, ...] = tuple(method.name for service in SERVICES for method in service.methods)
 """Their names, which are different in all services."""
+PATHS: tuple[str, ...] = tuple(
+    f"/{service.full_name}/{method.name}" for service in SERVICES for method in service.methods
+)
+"""As gRPC names them, in the same order."""
