@@ -4,20 +4,22 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import AsyncExitStack
 from functools import partial
 
 import grpc
 import pytest
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.v1 import recommendation_service_pb2 as pb
-from recsys_server.front import MAX_MESSAGE_BYTES
+from recsys_server.front import FEW_PENDING, MAX_MESSAGE_BYTES
 from recsys_server.front.frames import Frames, Kind, call_of, packed
-from recsys_server.front.methods import METHODS, SERVICES
-from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
+from recsys_server.front.methods import METHODS, PATHS, SERVICES
+from server_fakes import Details, FakeRecommender, FakeRegistry, refused, serving, settings, until
 from server_process import children, ended, started
 
 
@@ -107,19 +109,49 @@ async def test_a_hundred_calls_at_once_are_all_answered():
         assert [len((await call).items) for call in calls] == [20] * 100
 
 
-async def test_of_more_calls_than_can_be_looked_at_some_are_cancelled_and_the_others_answered():
-    users = [f"u{num}" for num in range(900)]
-    async with serving(FakeRegistry(FakeRecommender(users=users))) as client:
+async def test_of_many_calls_at_once_those_that_are_not_answered_are_told_when_to_try_again():
+    users = [f"u{num}" for num in range(FEW_PENDING)]
+    recommender = FakeRecommender(users=users)
+    recommender.seconds = 0.02
+    async with serving(FakeRegistry(recommender), settings(max_batch=4, deadline_seconds=30.0)) as client:
         await client.recommend(pb.RecommendRequest(user_id="u0"))
+        calls = [asyncio.ensure_future(client.recommend(pb.RecommendRequest(user_id=user))) for user in users]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    refusals = [Details(error) for error in outcomes if isinstance(error, grpc.RpcError)]
+    assert 0 < len(refusals) < len(users)
+    assert {(each.code.name, each.retry_seconds) for each in refusals} == {("RESOURCE_EXHAUSTED", 1.0)}
+
+
+async def test_of_more_calls_than_can_be_looked_at_some_are_cancelled_and_the_others_answered():
+    async with serving(FakeRegistry(FakeRecommender())) as client, AsyncExitStack() as stack:
+        own = [("grpc.use_local_subchannel_pool", 1)]  # so that each channel has a connection
+        channels = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(client.app.address, own)) for _ in range(16)
+        ]
+        asks = [channel.unary_unary(PATHS[METHODS.index("Recommend")]) for channel in channels]
+        assert all([await ask(b"") for ask in asks])
         front = client.app._front.pid
         os.kill(front, signal.SIGSTOP)
-        calls = [client.recommend(pb.RecommendRequest(user_id=user)) for user in users]
+        calls = [ask(b"") for ask in asks * 90]
         await asyncio.sleep(0.5)
         os.kill(front, signal.SIGCONT)
         codes = [(await call.code()).name for call in calls]
     assert set(codes) <= {"OK", "CANCELLED", "RESOURCE_EXHAUSTED"}
     assert codes.count("OK") > 50
-    assert codes.count("CANCELLED") > 450  # what waits behind hundreds is answered too late
+    assert codes.count("CANCELLED") > 300
+
+
+async def test_health_is_told_while_many_ask_what_services_there_are_and_do_not_hang_up():
+    async with serving(FakeRegistry(FakeRecommender())) as client:
+        stub = reflection_pb2_grpc.ServerReflectionStub(client.channel)
+        streams = [stub.ServerReflectionInfo() for _ in range(20)]
+        for stream in streams:
+            await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+            assert (await stream.read()).list_services_response.service
+        health = await health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        for stream in streams:
+            stream.cancel()
 
 
 async def refused_code(client, request):
@@ -139,6 +171,15 @@ async def test_a_front_that_dies_is_replaced_at_the_same_address_and_tells_the_s
         health = await health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest())
         assert health.status == health_pb2.HealthCheckResponse.SERVING
         assert "another one is started" in caplog.text
+
+
+async def test_a_front_that_fails_says_so_and_is_replaced(capfd):
+    async with serving(FakeRegistry(FakeRecommender())) as client:
+        failing = client.app._front.pid
+        await client.there(asyncio.to_thread(client.app._front._frames.send, 99, 0))  # no kind of frame
+        await until(lambda: client.app._front.pid not in {0, failing})
+        assert (await client.recommend(pb.RecommendRequest(), wait_for_ready=True, timeout=5)).items
+    assert "has failed" in capfd.readouterr().err
 
 
 async def test_what_a_front_that_died_had_asked_for_is_not_computed():

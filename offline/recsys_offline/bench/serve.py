@@ -57,8 +57,11 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Those that take turns: an echo by gRPC's asyncio interface, one that takes calls as the server does, and servers
-    without a cache, of two workers, with it, with a state directory."""
+    """Those that take turns.
+
+    Two echoes, by gRPC's asyncio interface and one that takes calls as the server does, and servers without a cache, of
+    two workers, with it, with a state directory.
+    """
 
     echo: Running
     bare_echo: Running

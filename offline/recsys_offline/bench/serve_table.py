@@ -55,7 +55,8 @@ def summary(table: Figures) -> dict[str, str]:
         "capacity / echo": f"{ratio(closed, echo_closed, _whole)},"
         f" {_median(_whole(one[closed]) for one in rounds):,.0f} answers a second"
         f" for {_median(_whole(one[echo_closed]) for one in rounds):,.0f};"
-        f" of a bare echo's {_median(_whole(one[bare_closed]) for one in rounds):,.0f}: {ratio(closed, bare_closed, _whole)}",
+        f" / bare echo: {ratio(closed, bare_closed, _whole)},"
+        f" for {_median(_whole(one[bare_closed]) for one in rounds):,.0f}",
         "promise": f"p99 at 1,000/s {_median(_p99(one[PROMISED]) for one in rounds):.0f} ms by one server,"
         f" {_median(_p99(one[TWO]) for one in rounds):.0f} ms by two workers;"
         f" of what is answered at twice the capacity {_median(_p99(one[BEYOND]) for one in rounds):.0f} ms",

@@ -5,7 +5,7 @@ In one process the two would pass the interpreter's lock to and fro, which costs
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """Of a request."""
-FEW_PENDING, MOST_PENDING = 104, 112
+FEW_PENDING, MOST_PENDING = 128, 256
 """Calls that came and have not been looked at: below the first number gRPC cancels none of them, above the second all,
 in between some. Where more come than can even be refused, all would else wait until their clients give up."""
 OPTIONS = (

@@ -14,7 +14,6 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from threading import Thread
 
 import grpc
@@ -84,7 +83,8 @@ class Front:
             while data := self._connection.recv(_READ_BYTES):
                 cutter.take(data)
         except OSError:  # it has gone, and left something unread
-            return
+            pass
+        os._exit(0)  # calls that nobody will answer would keep it
 
     def _came(self, number: int, method: int, since: float, deadline: float, data: bytes) -> None:
         self._send(Kind.CALL, number, packed((method, since, deadline, data)))
@@ -110,10 +110,9 @@ def _or_end(run: Callable[[], None]) -> None:
     """Run something without which there is no use in the process."""
     try:
         run()
-    except Exception:
-        _log.exception("the process that speaks gRPC fails")
+    except Exception:  # noqa: BLE001 - whatever it is, a new process is better than half of one
+        _log.exception("the process that speaks gRPC has failed")
         os._exit(1)
-    os._exit(0)  # calls that nobody will answer would keep it
 
 
 def main() -> int:

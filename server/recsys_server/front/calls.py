@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 from google.rpc import code_pb2, status_pb2
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # its stub names nothing
 
 AHEAD = 16
 """Calls of each method that the core may hand over before it is asked again."""
@@ -46,14 +46,15 @@ class Calls:
         self._came, self._gone = came, gone
         self._numbers = count(1)
         self._waiting: dict[int, Any] = {}
+        self._asked = self._inside = 0
 
     def run(self) -> None:
-        """Take calls as long as the process lives. The server must have been started."""
+        """Take calls until the server has stopped, and the last one is answered. It must have been started."""
         for place in range(len(self._methods)):
             for _ in range(AHEAD):
                 self._ask(place)
         poll = self._queue.poll
-        while True:
+        while self._asked or self._inside:
             event = poll()
             event.tag(event)
 
@@ -82,10 +83,13 @@ class Calls:
             self._core.request_registered_call(self._queue, self._queue, method, partial(self._begun, place))
         except ValueError:  # the server stops
             return
+        self._asked += 1
 
     def _begun(self, place: int, event: Any) -> None:
+        self._asked -= 1
         if not event.success:  # the server stops
             return
+        self._inside += 1
         since, remaining = time.monotonic(), event.call_details.deadline - time.time()
         self._ask(place)
         number, call = next(self._numbers), event.call
@@ -102,6 +106,7 @@ class Calls:
             self._came(number, place, since, since + remaining, request)
 
     def _closed(self, number: int, event: Any) -> None:
+        self._inside -= 1
         if event.batch_operations[0].cancelled() and self._waiting.pop(number, None) is not None:
             self._gone(number)
 
