@@ -52,7 +52,7 @@ def serve_bare(listen: str, size: int) -> None:
     def came(number: int, *_: object) -> None:
         calls.answer(number, answer)
 
-    calls = Calls(server, [f"/{SERVICE}/Recommend"], came, lambda _: None)
+    calls = Calls(server, [f"/{SERVICE}/Recommend"], came, lambda _: None, lambda: None)
     port = server.add_insecure_port(listen)
     server.start()
     _announce(listen, port, size)

@@ -21,9 +21,11 @@ class Shop:
 
     def __init__(self, answers):
         self.answers = answers
-        self.came, self.gone = [], []
+        self.came, self.gone, self.rests = [], [], []
         self.server = grpc.server(ThreadPoolExecutor(1))
-        self.calls = Calls(self.server, [ONE, TWO], self._came, self.gone.append)
+        self.calls = Calls(
+            self.server, [ONE, TWO], self._came, self.gone.append, lambda: self.rests.append(len(self.came))
+        )
         self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
         self.server.start()
         self.running = threading.Thread(target=self.calls.run)
@@ -78,6 +80,17 @@ def test_answers_may_come_from_another_thread_and_in_another_order():
         for number, _, _, _, data in reversed(shop.came):
             shop.calls.answer(number, data * 2)
         assert [call.result() for call in calls] == [b"%d" % number * 2 for number in range(50)]
+
+
+def test_it_is_told_when_all_that_has_come_is_told():
+    with open_shop(silent) as (shop, channel):
+        calls = [channel.unary_unary(ONE).future(b"") for _ in range(50)]
+        soon(lambda: len(shop.came) == 50 and shop.rests and shop.rests[-1] == 50)
+        before = len(shop.rests)
+        time.sleep(0.1)
+        assert len(shop.rests) == before  # it is not told again and again
+        for call in calls:
+            call.cancel()
 
 
 def test_requests_and_answers_may_be_empty_or_large():

@@ -31,6 +31,8 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _STREAMS = 64
 """Calls of health and reflection that are answered at a time; a reflection may stay open for long."""
+_TOGETHER = 16
+"""Frames that are sent as one, at most: each sending is a call of the system."""
 _READ_BYTES = 1 << 18
 _log = logging.getLogger(__name__)
 
@@ -52,21 +54,22 @@ class Front:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*(service.full_name for service in SERVICES), _HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        self._calls = Calls(self._server, PATHS, self._came, self._gone)
+        self._calls = Calls(self._server, PATHS, self._came, self._gone, self._rested)
+        self._gathered: list[bytes] = []
 
     def serve(self, listen: str) -> None:
         """Take calls at an address, tell the other end of the port, and return when no call is inside any more."""
         try:
             port = self._server.add_insecure_port(listen)
         except RuntimeError:
-            self._send(Kind.LISTENING, 0)
+            self._send(framed(Kind.LISTENING, 0))
             return
         self._server.start()
         gc.collect()
         gc.freeze()
         for run in (self._calls.run, self._read):
             Thread(target=_or_end, args=(run,), daemon=True).start()
-        self._send(Kind.LISTENING, port)
+        self._send(framed(Kind.LISTENING, port))
         self._server.wait_for_termination()
 
     def _read(self) -> None:
@@ -87,14 +90,21 @@ class Front:
         os._exit(0)  # calls that nobody will answer would keep it
 
     def _came(self, number: int, method: int, since: float, deadline: float, data: bytes) -> None:
-        self._send(Kind.CALL, number, packed((method, since, deadline, data)))
+        self._gathered.append(framed(Kind.CALL, number, packed((method, since, deadline, data))))
+        if len(self._gathered) >= _TOGETHER:
+            self._rested()
 
     def _gone(self, number: int) -> None:
-        self._send(Kind.GONE, number)
+        self._gathered.append(framed(Kind.GONE, number))
 
-    def _send(self, kind: Kind, number: int, body: bytes = b"") -> None:
+    def _rested(self) -> None:
+        if self._gathered:
+            self._send(b"".join(self._gathered))
+            self._gathered.clear()
+
+    def _send(self, frames: bytes) -> None:
         try:
-            self._connection.sendall(framed(kind, number, body))
+            self._connection.sendall(frames)
         except OSError:  # the other end has gone, as reading tells
             return
 

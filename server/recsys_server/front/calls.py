@@ -16,9 +16,10 @@ import grpc
 from google.rpc import code_pb2, status_pb2
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # its stub names nothing
 
-AHEAD = 16
-"""Calls of each method that the core may hand over before it is asked again."""
 _NO_FLAGS = 0
+_AT_ONCE = 0.0
+"""As the time until which the queue waits."""
+_NOTHING = cygrpc.CompletionType.queue_timeout
 _DETAILS = "grpc-status-details-bin"
 _NO_REQUEST = status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="the call brought no request").SerializeToString()
 Came = Callable[[int, int, float, float, bytes], None]
@@ -34,16 +35,24 @@ class Calls:
         methods: full names, such as ``/recsys.v1.EventService/RecordEvents``.
         came: told of each call, in the thread that runs.
         gone: told the number of a call that nobody waits for any more, in that thread too.
+        rested: called there when all that has come is told.
     """
 
-    def __init__(self, server: grpc.Server, methods: Sequence[str], came: Came, gone: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        server: grpc.Server,
+        methods: Sequence[str],
+        came: Came,
+        gone: Callable[[int], None],
+        rested: Callable[[], None],
+    ) -> None:
         self._core = server._cy_server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
         self._queue = cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
         for method in methods:
             self._core.register_method(method)
         self._methods = methods
-        self._came, self._gone = came, gone
+        self._came, self._gone, self._rested = came, gone, rested
         self._numbers = count(1)
         self._waiting: dict[int, Any] = {}
         self._asked = self._inside = 0
@@ -51,11 +60,13 @@ class Calls:
     def run(self) -> None:
         """Take calls until the server has stopped, and the last one is answered. It must have been started."""
         for place in range(len(self._methods)):
-            for _ in range(AHEAD):
-                self._ask(place)
+            self._ask(place)
         poll = self._queue.poll
         while self._asked or self._inside:
-            event = poll()
+            event = poll(_AT_ONCE)
+            if event.completion_type == _NOTHING:
+                self._rested()
+                event = poll()
             event.tag(event)
 
     def answer(self, number: int, body: bytes) -> None:
