@@ -20,6 +20,7 @@ from recsys.interactions import Histories
 from recsys.item_blocks import ItemBlocks
 from recsys.item_index import IndexChoice, ItemIndex
 from recsys.item_stats import ItemStats
+from recsys.large_pages import in_large_pages
 from recsys.manifest import GoldenAnswer, Manifest
 from recsys.model import Model
 from recsys.ranker import Ranker
@@ -73,7 +74,7 @@ def save(model: Model, folder: Path) -> dict[str, dict[str, object]]:
 def _write(path: Path, array: Array) -> None:
     """Write an array as numpy does, in large pieces out of memory, also of one that is mapped.
 
-    So Linux keeps the file in large pages, of which a server that maps it needs to look up fewer.
+    So Linux keeps the file in large pages, as it does what is read as :mod:`recsys.large_pages` asks.
     """
     rows = max(1, WRITTEN_AT_ONCE // max(array[:1].nbytes, 1))
     with path.open("wb") as file:
@@ -274,7 +275,10 @@ def _map(folder: Path, name: str) -> Array:
 
     Else queries meet pages that none has met before, for hours if users are many, and wait for the system to map them.
     """
-    array: Array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    loaded = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    if isinstance(loaded.base, mmap.mmap):
+        in_large_pages(loaded.base)
+    array: Array = loaded.view(np.ndarray)
     if 0 < array.nbytes <= MAPPED_AT_ONCE:
         np.ravel(array, order="K").view(np.uint8)[:: mmap.PAGESIZE].max()
     return array

@@ -277,3 +277,24 @@ def test_arrays_that_are_written_in_pieces_are_those_that_numpy_writes(recommend
     }.items():
         np.save(tmp_path / "whole.npy", array)
         assert (tmp_path / f"{name}.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_a_bundle_is_hashed_and_mapped_by_large_pages_where_the_system_has_them(recommender, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(manifest, "in_large_pages", lambda memory: asked.append(len(memory)))
+    written = builders.write_bundle(recommender.model, tmp_path, until=recommender.until)
+    asked.clear()
+    loaded = bundle.load(written)
+    sizes = [entry.size for entry in manifest.read(written).files.values()]
+    assert sorted(asked) == sorted(size for size in sizes if size)
+    if not Path("/sys/kernel/mm/transparent_hugepage").exists():
+        pytest.skip("a system without large pages")
+    flags, file = {}, ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if str(written) in line:
+            file = line.rpartition("/")[2]
+        elif line.startswith("VmFlags:") and file:
+            flags[file], file = line.split()[1:], ""
+    assert {"users.npy", "item_stats.npy", "history_time.npy"} <= {*flags}
+    assert all("hg" in each for each in flags.values())
+    assert len(loaded.model.users) > 0

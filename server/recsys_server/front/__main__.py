@@ -90,12 +90,15 @@ class Front:
         os._exit(0)  # calls that nobody will answer would keep it
 
     def _came(self, number: int, method: int, since: float, deadline: float, data: bytes) -> None:
-        self._gathered.append(framed(Kind.CALL, number, packed((method, since, deadline, data))))
-        if len(self._gathered) >= _TOGETHER:
-            self._rested()
+        self._tell(framed(Kind.CALL, number, packed((method, since, deadline, data))))
 
     def _gone(self, number: int) -> None:
-        self._gathered.append(framed(Kind.GONE, number))
+        self._tell(framed(Kind.GONE, number))
+
+    def _tell(self, frame: bytes) -> None:
+        self._gathered.append(frame)
+        if len(self._gathered) >= _TOGETHER:
+            self._rested()
 
     def _rested(self) -> None:
         if self._gathered:

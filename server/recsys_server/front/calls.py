@@ -24,7 +24,7 @@ _DETAILS = "grpc-status-details-bin"
 _NO_REQUEST = status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="the call brought no request").SerializeToString()
 Came = Callable[[int, int, float, float, bytes], None]
 """Told of a call: its number, the place of its method, when it came and when its client gives up (both on the
-monotonic clock; infinite where it allows any time), and the bytes of its request."""
+monotonic clock; ages away where it allows any time), and the bytes of its request."""
 
 
 class Calls:
@@ -35,7 +35,7 @@ class Calls:
         methods: full names, such as ``/recsys.v1.EventService/RecordEvents``.
         came: told of each call, in the thread that runs.
         gone: told the number of a call that nobody waits for any more, in that thread too.
-        rested: called there when all that has come is told.
+        rested: called there when all that has come is told, before it waits for more.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Calls:
                 self._rested()
                 event = poll()
             event.tag(event)
+        self._rested()
 
     def answer(self, number: int, body: bytes) -> None:
         """Answer a call, in any thread; nothing where nobody waits for it any more.

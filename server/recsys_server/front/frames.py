@@ -38,7 +38,7 @@ class Kind(IntEnum):
 
 Call = tuple[int, float, float, bytes]
 """A request: the place of its method in :data:`recsys_server.front.methods.METHODS`, when it came and when its client
-gives up, both on the machine's monotonic clock (infinite where it allows any time), and its bytes."""
+gives up, both on the machine's monotonic clock (ages away where it allows any time), and its bytes."""
 
 
 def packed(call: Call) -> bytes:
