@@ -35,6 +35,8 @@ STEADY = "steady"
 EVENTS_RATE = 500
 WORKERS = 2
 UNKNOWN = 0.1
+FULL = ("--depth", 4)
+"""Of a closed loop: 64 calls under way on 16 connections. With 16 a server that answers what waits together is not full."""
 LOOK_RATE, LOOK_SECONDS = 20, 1.0
 """To see how long an answer is."""
 ASKED_AGAIN = 50
@@ -122,7 +124,7 @@ def _measure(registry: Registry, size: Size, effort: Effort) -> Figures:
         starts = [_start_seconds(options, Path(scratch)) for _ in range(effort.rounds)]
         with _servers(options, Path(scratch)) as servers:
             load = Loader(size, effort.seconds)
-            capacity = load(servers.uncached)["whole_per_second"]
+            capacity = load(servers.uncached, *FULL)["whole_per_second"]
             rates = {f"{share:.0%}": round(share * capacity, 1) for share in LOADS}
             rates[STEADY] = min(RATE, rates["80%"])
             rounds = [_round(load, servers, rates, turn) for turn in range(effort.rounds)]
@@ -146,20 +148,22 @@ def _round(load: Loader, servers: Servers, rates: dict[str, float], turn: int) -
     seed, echo, bare, uncached = ("--seed", turn), servers.echo, servers.bare_echo, servers.uncached
     again = ("--again", ASKED_AGAIN)
     return {
-        "echo, closed": load(echo, "--unchecked", *seed),
-        "server, closed, known users": _staged(load, uncached, *seed, unknown=0.0),
-        "bare echo, closed": load(bare, "--unchecked", *seed),
+        "echo, closed": load(echo, "--unchecked", *seed, *FULL),
+        "server, closed, known users": _staged(load, uncached, *seed, *FULL, unknown=0.0),
+        "bare echo, closed": load(bare, "--unchecked", *seed, *FULL),
+        "echo, 16 calls": load(echo, "--unchecked", *seed),
+        "server, 16 calls, known users": load(uncached, *seed, unknown=0.0),
         f"echo, {RATE}/s": load(echo, "--unchecked", *seed, "--rate", RATE),
         f"server, {RATE}/s": _staged(load, uncached, *seed, *again, "--rate", RATE),
         f"bare echo, {RATE}/s": load(bare, "--unchecked", *seed, "--rate", RATE),
         f"{WORKERS} workers, {RATE}/s": load(servers.workers, *seed, *again, "--rate", RATE),
-        f"{WORKERS} workers, closed": load(servers.workers, *seed, *again),
-        "server, closed": load(uncached, *seed, *again),
+        f"{WORKERS} workers, closed": load(servers.workers, *seed, *again, *FULL),
+        "server, closed": load(uncached, *seed, *again, *FULL),
         **{
             f"server, {share:.0%} of capacity": load(uncached, *seed, *again, "--rate", rates[f"{share:.0%}"])
             for share in LOADS
         },
-        "cached, closed": load(servers.cached, *seed),
+        "cached, closed": load(servers.cached, *seed, *FULL),
         f"cached, {RATE}/s": load(servers.cached, *seed, *again, "--rate", RATE),
         "state, steady": load(servers.stateful, *seed, *again, "--rate", rates[STEADY]),
         "state, steady and events": load(servers.stateful, *seed, "--rate", rates[STEADY], "--events", EVENTS_RATE),
