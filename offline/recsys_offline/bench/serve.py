@@ -36,7 +36,7 @@ EVENTS_RATE = 500
 WORKERS = 2
 UNKNOWN = 0.1
 FULL = ("--depth", 4)
-"""Of a closed loop: 64 calls under way on 16 connections. With 16 a server that answers what waits together is not full."""
+"""Of a closed loop: 64 calls under way on 16 connections. With 16 who answers together what waits is not full."""
 LOOK_RATE, LOOK_SECONDS = 20, 1.0
 """To see how long an answer is."""
 ASKED_AGAIN = 50
