@@ -190,8 +190,10 @@ async def test_what_a_front_that_died_had_asked_for_is_not_computed():
     async with serving(FakeRegistry(recommender), options) as client:
         calls = [asyncio.ensure_future(client.recommend(pb.RecommendRequest(user_id=user))) for user in users]
         await until(lambda: len(recommender.batches) == 2)
-        os.kill(client.app._front.pid, signal.SIGKILL)
+        victim = client.app._front.pid
+        os.kill(victim, signal.SIGKILL)
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: client.app._front.pid not in {0, victim})  # before, a call may still find the old connection
         await client.recommend(pb.RecommendRequest(user_id="u0", slate_size=3), wait_for_ready=True, timeout=10)
         refusals = [error.code().name for error in outcomes if isinstance(error, grpc.RpcError)]
     assert set(refusals) == {"UNAVAILABLE"}
