@@ -193,7 +193,7 @@ async def test_what_a_front_that_died_had_asked_for_is_not_computed():
         victim = client.app._front.pid
         os.kill(victim, signal.SIGKILL)
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        await until(lambda: client.app._front.pid not in {0, victim})  # before, a call may still find the old connection
+        await until(lambda: client.app._front.pid not in {0, victim})  # else it may find the old connection
         await client.recommend(pb.RecommendRequest(user_id="u0", slate_size=3), wait_for_ready=True, timeout=10)
         refusals = [error.code().name for error in outcomes if isinstance(error, grpc.RpcError)]
     assert set(refusals) == {"UNAVAILABLE"}
