@@ -176,7 +176,11 @@ async def test_a_front_that_dies_is_replaced_at_the_same_address_and_tells_the_s
 async def test_a_front_that_fails_says_so_and_is_replaced(capfd):
     async with serving(FakeRegistry(FakeRecommender())) as client:
         failing = client.app._front.pid
-        await client.there(asyncio.to_thread(client.app._front._frames.send, 99, 0))  # no kind of frame
+
+        async def send_what_is_no_frame():
+            client.app._front._frames.send(99, 0)
+
+        await client.there(send_what_is_no_frame())
         await until(lambda: client.app._front.pid not in {0, failing})
         assert (await client.recommend(pb.RecommendRequest(), wait_for_ready=True, timeout=5)).items
     assert "has failed" in capfd.readouterr().err
