@@ -74,7 +74,7 @@ class Searched(NamedTuple):
     codes: UInt8s
     items: Int32s
     unit: Float32s
-    length: Float32s
+    bound: Float32s
 
 
 class Product(NamedTuple):

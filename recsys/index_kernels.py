@@ -1,7 +1,8 @@
 """A compiled search for the largest inner products: through blocks of items by falling length, in 8-bit codes.
 
-An inner product is at most the product of the two lengths (Cauchy and Schwarz): once that is less than what a query has
-found, no later item is among its best. Codes say which items are worth an exact inner product. Scores of codes are in
+An inner product is at most the product of the two lengths (Cauchy and Schwarz), and as vectors hardly ever point the
+same way, nearly always much less: once that is less than what a query has found, no later item is among its best, and
+with a share of it seldom one. Codes say which items are worth an exact inner product. Scores of codes are in
 units of the query's: only their order counts.
 """
 
@@ -96,7 +97,7 @@ def _chosen(
     codes: UInt8s,
     items: Int32s,
     unit: Float32s,
-    length: Float32s,
+    bound: Float32s,
     vectors: Float32s,
     k: int,
     excluded: bool,
@@ -121,7 +122,7 @@ def _chosen(
         left = 0
         for at in range(n_live):
             live[left] = live[at]
-            left += own_length[live[at]] * length[block] >= near[live[at]]
+            left += own_length[live[at]] * bound[block] >= near[live[at]]
         n_live = left
         if n_live == 0:
             break
@@ -132,7 +133,7 @@ def _chosen(
             if found + np.uint64(BLOCK) > item.shape[1]:
                 item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])
             sums(codes, block * BLOCK * columns, asked, row * columns, columns, start[row], product)
-            top = int(np.float32(own_length[row] * length[0]).view(np.int32))
+            top = int(np.float32(own_length[row] * bound[0]).view(np.int32))
             own_item, own_score, own_counts = item[row], score[row], counts[row]
             for word in range(0, BLOCK, WORD):
                 bits = reaching(product, unit, block * BLOCK, word, bar[row])
@@ -174,7 +175,7 @@ def best(
     codes: UInt8s,
     items: Int32s,
     unit: Float32s,
-    length: Float32s,
+    bound: Float32s,
     factors: Float32s | UInt16s,
     vectors: Float32s,
     k: int,
@@ -188,7 +189,8 @@ def best(
         codes: uint8[b, w / 4, BLOCK, 4]; this and the next three as in :class:`recsys.item_blocks.ItemBlocks`.
         items: int32[b, BLOCK].
         unit: float32[b, BLOCK].
-        length: float32[b], falling: times that of a query it is the most that an item of the block can have.
+        bound: float32[b], falling: times the length of a query it is the most that an item of the block is taken to
+            have.
         factors: float32[n, d], of the items; or uint16[n, d], the bits of float16.
         vectors: float32[q, d]; nothing is found where one is all 0.
         k: items of each, 1 or more.
@@ -208,7 +210,7 @@ def best(
             slots[excluded[stop] % n_items] |= 1 << (excluded[stop] // n_items - first)
             stop += 1
         own = vectors[first:end]
-        (indptr, query, item), count = _chosen(codes, items, unit, length, own, k, stop > start, allowed, slots)
+        (indptr, query, item), count = _chosen(codes, items, unit, bound, own, k, stop > start, allowed, slots)
         for at in range(start, stop):
             slots[excluded[at] % n_items] = 0
         score = np.empty(len(item), dtype=np.float32)

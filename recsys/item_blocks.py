@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -21,13 +21,14 @@ class ItemBlocks:
         codes: uint8[b, w / 4, BLOCK, 4], each item's factors in units of its own, plus OFFSET; w is a multiple of 4.
         items: int32[b, BLOCK], whose they are; -1 after the last.
         unit: float32[b, BLOCK], what 1 in an item's codes stands for.
-        length: float32[b], of the longest item.
+        bound: float32[b], falling: times the length of a query it is the most that an item of the block is taken to
+            have.
     """
 
     codes: UInt8s
     items: Int32s
     unit: Float32s
-    length: Float32s
+    bound: Float32s
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -43,7 +44,7 @@ class ItemBlocks:
         items[:n_items] = np.argsort(-lengths, kind="stable")
         items = items.reshape(n_blocks, BLOCK)
         codes = np.empty((n_blocks, columns // COLUMNS, BLOCK, COLUMNS), dtype=np.uint8)
-        unit, length = np.empty((n_blocks, BLOCK), dtype=np.float32), lengths[items[:, 0]]
+        unit, bound = np.empty((n_blocks, BLOCK), dtype=np.float32), lengths[items[:, 0]]
         for block, own in enumerate(items):
             rows = np.zeros((BLOCK, columns), dtype=np.float32)
             rows[own >= 0, :width] = factors[own[own >= 0]]
@@ -53,14 +54,19 @@ class ItemBlocks:
             codes[block], unit[block] = numbers + OFFSET, largest / LARGEST
         if item_num is not None:
             items[items >= 0] = item_num[items[items >= 0]]
-        return cls(codes, items, unit, length)
+        return cls(codes, items, unit, bound)
+
+    def within(self, reach: float) -> ItemBlocks:
+        """The same, taking no query and item to have a larger cosine than so much: fewer items are looked at."""
+        return replace(self, bound=np.float32(reach) * self.bound)
 
     def search(
         self, factors: Float32s, vectors: Float32s, k: int, may: tuple[Int64s, Bools, Int32s]
     ) -> tuple[Int32s, Float32s, int]:
         """The k items of largest inner product: int32[q, k], -1 after the last, float32[q, k]; how many it looked at.
 
-        Exact but for what codes take for less than it is: an eighth more than k gets an exact product.
+        Exact but for what codes take for less than it is, as an eighth more than k gets an exact product, and but for items of
+        larger cosines than :meth:`within` allows.
 
         Args:
             factors: float32[n_items, d], of all items.
@@ -68,5 +74,5 @@ class ItemBlocks:
             k: items of each.
             may: what may be in which slate, as :func:`recsys.fetching.permitted` tells.
         """
-        own = (self.codes, self.items, self.unit, self.length, frozen(factors))
+        own = (self.codes, self.items, self.unit, self.bound, frozen(factors))
         return index_kernels.best(*own, np.ascontiguousarray(vectors, dtype=np.float32), k, *may)

@@ -16,6 +16,7 @@ from recsys.types import Bools, Float32s, Int32s, Int64s
 
 RECALL_DEPTH = 200
 PROBES = (8, 16, 32, 64)
+REACHES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)
 PROBED_COST = 6.0
 """An item met in a list costs so many times what one in a block does."""
 FEW_ITEMS = 5_000
@@ -35,12 +36,14 @@ class IndexChoice:
         probes: of an inverted file.
         recall: recall@200 against exact search.
         searched: items that a query looks at in blocks, on average; 0: there are none, each item is looked at.
+        reach: of the blocks, the largest cosine that a query and an item are taken to have.
     """
 
     factory: str
     probes: int
     recall: float
     searched: int = 0
+    reach: float = 1.0
 
 
 EXACT = IndexChoice("Flat", 0, 1.0)
@@ -174,8 +177,8 @@ def are_few(allowed: Bools | None) -> bool:
 def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemIndex:
     """The index that looks at the fewest items and reaches a recall@200 on these queries.
 
-    Small catalogues are searched exactly. For the others blocks are searched, and an inverted file with 8-bit codes is
-    tried with more and more probes while it would cost less. Costs are counted, not measured, so that the same data
+    Small catalogues are searched exactly. For the others blocks are tried with smaller and smaller reaches, and an
+    inverted file with 8-bit codes with more and more probes while it would cost less. Costs are counted, not measured, so that the same data
     give the same choice.
 
     Args:
@@ -193,13 +196,17 @@ def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemInd
 
 
 def _in_blocks(factors: Float32s, queries: Float32s, truth: Int64s, least_recall: float) -> ItemIndex | None:
-    """Blocks, if their codes are fine enough to reach the recall."""
-    index = ItemIndex(IndexChoice("Flat", 0, 0.0), factors, ItemBlocks.of(factors))
-    found, _, looked_at = index.search(
-        queries, RECALL_DEPTH, (np.zeros(0, dtype=np.int64), EVERY_ITEM, slots(len(factors)))
-    )
-    index.choice = replace(index.choice, recall=_recall(truth, found), searched=looked_at // len(queries))
-    return index if index.choice.recall >= least_recall else None
+    """The blocks of the least reach that have the recall; None if their codes are too coarse for it."""
+    chosen, whole = None, ItemBlocks.of(factors)
+    may = (np.zeros(0, dtype=np.int64), EVERY_ITEM, slots(len(factors)))
+    for reach in REACHES:
+        blocks = whole.within(reach)
+        found, _, looked_at = blocks.search(factors, queries, RECALL_DEPTH, may)
+        choice = IndexChoice("Flat", 0, _recall(truth, found), looked_at // len(queries), reach)
+        if choice.recall < least_recall:
+            break
+        chosen = ItemIndex(choice, factors, blocks)
+    return chosen
 
 
 def _recall(truth: Int64s, found: Int32s) -> float:

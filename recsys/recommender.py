@@ -155,12 +155,13 @@ class Recommender:
         """The slates of queries of one group; of each alone where they fail together, so that the others stay whole."""
         batch = self.batch(queries)
         asked = [asked_of(query, self.model.items) for query in queries]
+        stopwatch.lap("look_up")
         ranked = rank(batch, asked, queries[0].parameters, stopwatch)
         if ranked.errors and len(queries) > 1:
             alone = [self._together([query], stopwatch, rank) for query in queries]
             return [slates[0] for slates, _ in alone], [error for _, errors in alone for error in errors]
         slates = slates_of(self.model, batch, ranked, queries)
-        stopwatch.lap("slate")
+        stopwatch.lap("encode")
         return slates, [*ranked.errors]
 
     def batch(self, queries: Sequence[Query]) -> QueryBatch:

@@ -255,7 +255,7 @@ def _search(
     for number in range(len(sources.searched)):
         source = sources.searched[number]
         if source.column != NONE:
-            blocks = (source.codes, source.items, source.unit, source.length, source.bits)
+            blocks = (source.codes, source.items, source.unit, source.bound, source.bits)
             start, stop = merging.starts[source.column], merging.starts[source.column + 1]
             may = (asked.excluded, asked.allowed, slots)
             item, score, _ = best(*blocks, vectors[source.vectors], stop - start, *may)

@@ -42,7 +42,7 @@ _NOT_SIMILAR = Similar(NONE, _NO_WEIGHTS, 0.0, _NO_STARTS, _NO_ITEMS, _NO_SCORES
 _NOT_VISITED = Visited(NONE, _NO_EVENTS, 0.0)
 _NOT_POPULAR = Popular(NONE, _NO_SCORES)
 _NOT_SPECTRAL = Spectral(NONE, _NO_WEIGHTS, 0.0, _NO_SCORES, _NO_BITS)
-_NOT_SEARCHED = Searched(NONE, OF_ALS, _NO_BITS, _NO_BLOCKS.codes, _NO_BLOCKS.items, _NO_BLOCKS.unit, _NO_BLOCKS.length)
+_NOT_SEARCHED = Searched(NONE, OF_ALS, _NO_BITS, _NO_BLOCKS.codes, _NO_BLOCKS.items, _NO_BLOCKS.unit, _NO_BLOCKS.bound)
 _NO_PRODUCT = Product(NONE, OF_ALS, _NO_BITS, EVERY_ITEM, searched=False)
 
 
@@ -191,7 +191,7 @@ class _Found:
         """Where a source of inner products finds the largest of them."""
         blocks = _blocks(source)
         if blocks is not None and len(self.searched) < MOST_SEARCHED:
-            own = (blocks.codes, blocks.items, blocks.unit, blocks.length)
+            own = (blocks.codes, blocks.items, blocks.unit, blocks.bound)
             self.searched.append((Searched(product.column, product.vectors, product.bits, *own), source))
         elif not isinstance(source, DescribedSource):
             self.others.append((product.column, source))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from recsys.clock_kernels import clock, seconds
 from recsys.feature_kernels import OF_PAIR, OF_USER, of_matches, of_pairs, of_sources, of_user
 from recsys.forest_kernels import BLOCK, Coding, Walking, block_of, fill_codes, fill_scores, in_lines, results_of
 from recsys.kernel import kernel
@@ -63,8 +64,8 @@ def score(
     half_life_days: float,
     interactions: int,
     compared: Int64s,
-) -> Float32s:
-    """float32[n]: the score of each candidate.
+) -> tuple[Float32s, float]:
+    """float32[n], the score of each candidate; and the seconds until its codes were made, without those of the trees.
 
     What is of the item alone is a row of a table, what is of the user is coded once a query, and what is of both is
     known beforehand, but for the items in the user's history.
@@ -99,7 +100,8 @@ def score(
     items, width, least, most = prepared[0], prepared[0].shape[1], compared.min(), compared.max() + 1
     scores = np.empty(len(item_num), dtype=np.float32)
     codes, results = block_of(coding[0]), results_of(walking)
-    end = 0
+    end, own_clock, featurising = 0, clock(), 0.0
+    since = seconds(own_clock)
     for query in range(len(now)):
         start = end
         while end < len(query_num) and query_num[end] == query:
@@ -119,13 +121,15 @@ def score(
             block = slice(begin, min(begin + BLOCK, len(item)))
             _fill_columns(codes, features, begin, prepared, coding)
             _fill_items(codes, items, item[block], prepared[2], coding[0])
-            since = at
+            first = at
             while at < len(places) and places[at] < block.stop:
                 at += 1
-            if at > since:
-                _fill_touched(codes, pairs[since:at], places[since:at] - begin, len(sources), prepared[2], coding)
+            if at > first:
+                _fill_touched(codes, pairs[first:at], places[first:at] - begin, len(sources), prepared[2], coding)
+            featurising += seconds(own_clock) - since
             fill_scores(scores[start + begin : start + block.stop], results, codes, walking)
-    return scores
+            since = seconds(own_clock)
+    return scores, featurising
 
 
 @kernel

@@ -2,6 +2,7 @@
 
 import json
 
+from recsys_offline.bench.serve_table import STAGES
 from shops import recsys
 
 SMALL = ("--users", 1_500, "--items", 300, "--factors", 8, "--rounds", 1, "--seconds", 0.3)
@@ -20,12 +21,13 @@ def test_servers_and_an_echo_take_turns_and_every_slate_is_read(tmp_path):
     closed = loads["server, closed, known users"]
     assert closed["served_from"]["SERVED_FROM_MODEL"] > 0
     assert "SERVED_FROM_POPULAR_CACHE" not in closed["served_from"]  # nobody is unknown there
-    assert closed["stage_seconds"]["retrieve"] > 0
+    assert all(closed["stage_seconds"][stage] > 0 for stage in STAGES)
+    assert 0 < closed["started_cpu_us"] < closed["cpu_us"]
     assert min(load["answered_per_second"] for load in (loads["echo, closed"], closed)) > 0  # which is more, time tells
     assert {"echo, 16 calls", "server, 16 calls, known users", "bare echo, closed"} < {*loads}
     assert loads["cached, closed"]["served_from"]["SERVED_FROM_USER_CACHE"] > 0
     assert loads["state, steady and events"]["records"]["sent"] > 0
     assert 1 < table["pss_anon_mib"]["echo"] < table["pss_anon_mib"]["uncached"] < 1_000
-    for line in ("| server, 200% of capacity |", "- CPU of a computed answer / echo: ", "- stages, us of an answer: "):
+    for line in ("| server, 200% of capacity |", "- CPU of a computed answer / echo: ", "- stages, us of an answer at full load: look_up "):
         assert line in done.out
     assert done.out.endswith("serve.json\n")

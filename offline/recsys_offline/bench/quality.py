@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_name
 
 from recsys.config import Config
 from recsys.errors import DataError
@@ -111,10 +113,18 @@ def machine() -> dict[str, Any]:
     return {
         "processors": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
+        "processor": _processor(),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
         "revision": revision(),
     }
+
+
+def _processor() -> str:
+    """What it calls itself, and the compiler's name for what it can do, which tells the generation."""
+    told = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    found = re.search(r"^model name\s*: (.+)$", told, re.MULTILINE)
+    return f"{found[1] if found else platform.processor()} ({get_host_cpu_name()})"
 
 
 def revision() -> str:

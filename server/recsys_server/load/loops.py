@@ -36,7 +36,8 @@ class Calls:
         codes: status codes, by number; empty where there is none yet.
         bodies: the messages that came back.
         window: start and end of the time that counts.
-        cpu: CPU seconds of the watched process at these; 0 where none is watched.
+        cpu: CPU seconds of the watched process at these, and those of the processes that it started; 0 where none is
+            watched.
     """
 
     plan: Plan
@@ -46,7 +47,7 @@ class Calls:
     codes: list[str]
     bodies: list[bytes]
     window: tuple[float, float] = (0.0, 0.0)
-    cpu: list[float] = field(default_factory=list)
+    cpu: list[tuple[float, float]] = field(default_factory=list)
 
     @classmethod
     def of(cls, plan: Plan) -> Calls:
@@ -194,17 +195,17 @@ def _close(connections: list[Connection]) -> None:
         connection.close()
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a process and its children have used; 0 for no process.
+def cpu_seconds(pid: int) -> tuple[float, float]:
+    """CPU time that a process has used, and that of the processes it started and theirs; 0 for no process.
 
     Raises:
         OSError: it does not run.
     """
     if not pid:
-        return 0.0
+        return 0.0, 0.0
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     own = (int(fields[_UTIME]) + int(fields[_UTIME + 1])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(map(cpu_seconds, children(pid)))
+    return own, sum(sum(cpu_seconds(child)) for child in children(pid))
 
 
 def children(pid: int) -> list[int]:

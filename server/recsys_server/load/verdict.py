@@ -35,6 +35,7 @@ def figures(calls: Calls, timeout: float, *, check: bool) -> dict[str, Any]:
     answered = calls.plan.asks & _are(calls, "OK") & (calls.until >= start) & (calls.until < stop)
     codes = Counter(calls.codes[number] or NO_ANSWER for number in np.flatnonzero(counted & ~ok).tolist())
     records = ~calls.plan.asks & (calls.since >= start) & (calls.since < stop)
+    own, started = (after - before for before, after in zip(*calls.cpu, strict=True))
     result: dict[str, Any] = {
         "seconds": round(stop - start, 3),
         "sent": int(counted.sum()),
@@ -45,7 +46,8 @@ def figures(calls: Calls, timeout: float, *, check: bool) -> dict[str, Any]:
         "goodput_per_second": round(int((latency <= timeout).sum()) / (stop - start), 1),
         "ms": {name: _ms(latency, share) for name, share in QUANTILES.items()},
         "sender_late_ms_p99": _ms(calls.late[counted], 0.99),
-        "cpu_us": round((calls.cpu[1] - calls.cpu[0]) / max(int(answered.sum()), 1) * 1e6, 1),
+        "cpu_us": round((own + started) / max(int(answered.sum()), 1) * 1e6, 1),
+        "started_cpu_us": round(started / max(int(answered.sum()), 1) * 1e6, 1),
         "bytes": round(float(np.mean([len(calls.bodies[n]) for n in np.flatnonzero(ok).tolist()] or [0])), 1),
     }
     if records.any():
