@@ -17,6 +17,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from recsys.kernel import has
+from recsys.types import Float32s, Int32s, UInt8s
 
 BLOCK = 256
 """Items of a block."""
@@ -30,6 +31,18 @@ LANES, HALF = 16, 8
 """Sums of a vector of 64 bytes, and of one of 32."""
 WORD = 64
 """Items whose scores are compared at once."""
+
+
+class Blocks(NamedTuple):
+    """What is searched, as :class:`recsys.item_blocks.ItemBlocks` tells."""
+
+    codes: UInt8s
+    items: Int32s
+    unit: Float32s
+    slack: Float32s
+    centres: UInt8s
+    centre_unit: Float32s
+
 
 _BYTE, _SHORT, _NUMBER, _FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
 _SUMS, _BYTES = ir.VectorType(_NUMBER, LANES), ir.VectorType(_BYTE, LANES * COLUMNS)

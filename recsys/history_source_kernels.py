@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recsys.code_kernels import Blocks
 from recsys.history_kernels import decayed
 from recsys.kernel import kernel
 from recsys.memory_kernels import ask_for
 from recsys.order_kernels import MANY, key_of, score_of
 from recsys.row_kernels import visited_row
-from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt8s, UInt16s
+from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt16s
 
 NONE = -1
 """Column of a source that is not there."""
@@ -71,10 +72,7 @@ class Searched(NamedTuple):
     column: int
     vectors: int
     bits: UInt16s
-    codes: UInt8s
-    items: Int32s
-    unit: Float32s
-    bound: Float32s
+    blocks: Blocks
 
 
 class Product(NamedTuple):

@@ -1,20 +1,23 @@
-"""A compiled search for the largest inner products: through blocks of items by falling length, in 8-bit codes.
+"""A compiled search for the largest inner products: through blocks of items in 8-bit codes.
 
-An inner product is at most the product of the two lengths (Cauchy and Schwarz), and as vectors hardly ever point the
-same way, nearly always much less: once that is less than what a query has found, no later item is among its best, and
-with a share of it seldom one. Codes say which items are worth an exact inner product. Scores of codes are in
-units of the query's: only their order counts.
+Long items come first, by falling length. An inner product is at most the product of the two lengths (Cauchy and
+Schwarz): once that is less than what a query has found, no later item is among its best. Shorter items may lie in
+clusters. Of a cluster's items the inner products are about that of its centre, the more so the nearer they are to it: a
+query looks only at those clusters that may well have what it wants.
+
+Codes say which items are worth an exact inner product. Scores of codes are in units of the query's: only their order
+counts.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from recsys.code_kernels import BLOCK, LARGEST_ASKED, OFFSET, WORD, lowest, reaching, sums
+from recsys.code_kernels import BLOCK, LARGEST_ASKED, OFFSET, WORD, Blocks, lowest, reaching, sums
 from recsys.kernel import kernel
 from recsys.order_kernels import MANY, best_allowed, places_of
 from recsys.product_kernels import products
-from recsys.types import Array, Bools, Float32s, Int8s, Int32s, Int64s, UInt8s, UInt16s
+from recsys.types import Array, Bools, Float32s, Int8s, Int32s, Int64s, UInt16s
 
 LARGEST = 127
 """Codes of items go from its negative to it."""
@@ -93,11 +96,67 @@ def _worth_it(used: Int64s, item: Int32s, score: Float32s, bar: Float32s) -> tup
 
 
 @kernel
+def _promised(
+    blocks: Blocks, asked: tuple[Int8s, Int32s, Float32s], live: Int64s, near: Float32s
+) -> tuple[Int64s, Int32s, Float32s]:
+    """The clusters of which an item may be among the best of some queries: int64[q], how many; int32[q, c], which.
+
+    And float32[q, c], the largest inner product that an item of them is taken to have with the query, in its units.
+    """
+    (codes, start, length), (unit, n_blocks) = asked, (blocks.centre_unit, len(blocks.slack))
+    rows, columns, slack = len(codes), codes.shape[1], blocks.slack[n_blocks - len(unit) :]
+    count, product = np.zeros(rows, dtype=np.int64), np.empty(BLOCK, dtype=np.int32)
+    cluster, promise = np.empty((rows, len(unit) + 1), np.int32), np.empty((rows, len(unit) + 1), np.float32)
+    for first in range(0, len(unit), BLOCK):
+        for row in live:
+            sums(blocks.centres, first * columns, codes, row * columns, columns, start[row], product)
+            own_cluster, own_promise, found = cluster[row], promise[row], np.uint64(count[row])
+            for at in range(np.uint64(min(BLOCK, len(unit) - first))):
+                number = np.uint64(first) + at
+                most = np.float32(product[at]) * unit[number] + length[row] * slack[number]
+                own_cluster[found], own_promise[found] = number, most
+                found += np.uint64(most >= near[row])
+            count[row] = found
+    return count, cluster, promise
+
+
+@kernel
+def _still(live: Int64s, count: int, own_length: Float32s, slack: np.float32, near: Float32s) -> int:
+    """Of so many queries keep those that may find something in a block of items without a centre, or in a later one."""
+    left = 0
+    for at in range(count):
+        row = live[left] = live[at]
+        left += own_length[row] * slack >= near[row]
+    return left
+
+
+@kernel
+def _next(
+    promised: tuple[Int64s, Int32s, Float32s], near: Float32s, live: Int64s, at: int, n_live: int
+) -> tuple[int, int]:
+    """Of so many queries from one on the first that a cluster promises enough, and the cluster that promises it most.
+
+    It is taken from those of the query. The number of queries where there is none.
+    """
+    counts, clusters, promises = promised
+    while at < n_live:
+        row = live[at]
+        own, place, most = promises[row], -1, near[row]
+        for other in range(counts[row]):
+            if own[other] >= most:
+                place, most = other, own[other]
+        if place >= 0:
+            cluster, last = clusters[row, place], counts[row] - 1
+            clusters[row, place], own[place], counts[row] = clusters[row, last], own[last], last
+            return at, cluster
+        counts[row] = 0
+        at += 1
+    return at, 0
+
+
+@kernel
 def _chosen(
-    codes: UInt8s,
-    items: Int32s,
-    unit: Float32s,
-    bound: Float32s,
+    blocks: Blocks,
     vectors: Float32s,
     k: int,
     excluded: bool,
@@ -110,30 +169,35 @@ def _chosen(
     ``excluded`` tells whether there is such a bit. Each query has two bars: below the near one, of the k-th best so
     far, there is no more to be found, and what is below the one of some more is not kept.
     """
-    rows, columns = len(vectors), codes.shape[1] * codes.shape[3]
+    codes, items, unit = blocks.codes, blocks.items, blocks.unit
+    rows, columns, plain = len(vectors), codes.shape[1] * codes.shape[3], len(codes) - len(blocks.centre_unit)
     asked, start, own_length = _asked(vectors, columns)
     counts, last = np.zeros((rows, BINS), dtype=np.int32), np.full(rows, BINS - 1)
     reached, bar, near = np.zeros(rows, dtype=np.int64), np.full(rows, UNKNOWN), np.full(rows, UNKNOWN)
     product, used = np.empty(BLOCK, dtype=np.int32), np.zeros(rows, dtype=np.int64)
     item, score = np.empty((rows, ROOM), dtype=np.int32), np.empty((rows, ROOM), dtype=np.float32)
     live, looked_at = np.flatnonzero(own_length), 0
-    n_live = len(live)
-    for block in range(len(codes)):
-        left = 0
-        for at in range(n_live):
-            live[left] = live[at]
-            left += own_length[live[at]] * bound[block] >= near[live[at]]
-        n_live = left
-        if n_live == 0:
-            break
-        looked_at += n_live * BLOCK
+    n_live, turn, at = len(live), 0, 0
+    promised = np.zeros(0, dtype=np.int64), np.empty((0, 0), dtype=np.int32), np.empty((0, 0), dtype=np.float32)
+    while at < n_live:
+        if turn < plain:  # for all queries together
+            n_live = _still(live, n_live, own_length, blocks.slack[turn], near)
+            block, first, end = turn, 0, n_live
+        else:  # query by query
+            if turn == plain:
+                promised = _promised(blocks, (asked, start, own_length), live[:n_live], near)
+                looked_at += n_live * len(blocks.centres) * BLOCK
+            at, cluster = _next(promised, near, live, at, n_live)
+            block, first, end = plain + cluster, at, min(at + 1, n_live)
+        turn += 1
+        looked_at += (end - first) * BLOCK
         own_items, own_unit = items[block], unit[block]
-        for row in live[:n_live]:
+        for row in live[first:end]:
             found = np.uint64(used[row])
             if found + np.uint64(BLOCK) > item.shape[1]:
                 item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])
             sums(codes, block * BLOCK * columns, asked, row * columns, columns, start[row], product)
-            top = int(np.float32(own_length[row] * bound[0]).view(np.int32))
+            top = int(np.float32(own_length[row] * blocks.slack[0]).view(np.int32))
             own_item, own_score, own_counts = item[row], score[row], counts[row]
             for word in range(0, BLOCK, WORD):
                 bits = reaching(product, unit, block * BLOCK, word, bar[row])
@@ -172,10 +236,7 @@ def _put_in_order(items: Int32s, score: Float32s, found: Int32s, found_score: Fl
 
 @kernel
 def best(
-    codes: UInt8s,
-    items: Int32s,
-    unit: Float32s,
-    bound: Float32s,
+    blocks: Blocks,
     factors: Float32s | UInt16s,
     vectors: Float32s,
     k: int,
@@ -186,11 +247,7 @@ def best(
     """The k items of largest inner product that each query may have, best first; of equal ones the smaller item first.
 
     Args:
-        codes: uint8[b, w / 4, BLOCK, 4]; this and the next three as in :class:`recsys.item_blocks.ItemBlocks`.
-        items: int32[b, BLOCK].
-        unit: float32[b, BLOCK].
-        bound: float32[b], falling: times the length of a query it is the most that an item of the block is taken to
-            have.
+        blocks: of the items.
         factors: float32[n, d], of the items; or uint16[n, d], the bits of float16.
         vectors: float32[q, d]; nothing is found where one is all 0.
         k: items of each, 1 or more.
@@ -210,7 +267,7 @@ def best(
             slots[excluded[stop] % n_items] |= 1 << (excluded[stop] // n_items - first)
             stop += 1
         own = vectors[first:end]
-        (indptr, query, item), count = _chosen(codes, items, unit, bound, own, k, stop > start, allowed, slots)
+        (indptr, query, item), count = _chosen(blocks, own, k, stop > start, allowed, slots)
         for at in range(start, stop):
             slots[excluded[at] % n_items] = 0
         score = np.empty(len(item), dtype=np.float32)

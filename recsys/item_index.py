@@ -1,4 +1,4 @@
-"""Maximum inner product search over item factors: through blocks of items by falling length, or by FAISS."""
+"""Maximum inner product search over item factors: through blocks of items by length and direction, or by FAISS."""
 
 from __future__ import annotations
 
@@ -8,21 +8,31 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from recsys.code_kernels import BLOCK
 from recsys.fetching import EVERY_ITEM, Permitted, best_allowed, fetched, permitted, slots
-from recsys.item_blocks import ItemBlocks
+from recsys.item_blocks import NO_CLUSTER, ItemBlocks
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
 RECALL_DEPTH = 200
 PROBES = (8, 16, 32, 64)
-REACHES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)
+LONGEST = (0.025, 0.05, 0.1)
+"""Shares of the items that are in no cluster, being the longest."""
+REACHES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
+CLUSTER = 192
+"""Items of a cluster, on average."""
+CENTRE_COST = 8.0
+"""A cluster costs a query so many times what an item in a block does, besides its centre, which counts as one."""
+ROUNDS, TAUGHT = 5, 64
+"""Of k-means, and items a cluster that it learns from."""
 PROBED_COST = 6.0
 """An item met in a list costs so many times what one in a block does."""
 FEW_ITEMS = 5_000
 FEW_SHARE = 0.05
 """Where no more items than the larger of the two are allowed, looking at each costs less than an index."""
 EXACT_BELOW = 20_000
+TINY = np.float32(1e-12)
 CELLS = 2**22
 """Scores that are held at once."""
 
@@ -36,14 +46,21 @@ class IndexChoice:
         probes: of an inverted file.
         recall: recall@200 against exact search.
         searched: items that a query looks at in blocks, on average; 0: there are none, each item is looked at.
-        reach: of the blocks, the largest cosine that a query and an item are taken to have.
+        clusters: blocks that hold clusters.
+        reach: how many times its mean distance from the centre an item of a cluster is taken to be away, at most.
     """
 
     factory: str
     probes: int
     recall: float
     searched: int = 0
-    reach: float = 1.0
+    clusters: int = 0
+    reach: float = 0.0
+
+    @property
+    def cost(self) -> float:
+        """What a query costs, in items that are looked at in blocks."""
+        return self.searched + CENTRE_COST * self.clusters
 
 
 EXACT = IndexChoice("Flat", 0, 1.0)
@@ -177,9 +194,9 @@ def are_few(allowed: Bools | None) -> bool:
 def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemIndex:
     """The index that looks at the fewest items and reaches a recall@200 on these queries.
 
-    Small catalogues are searched exactly. For the others blocks are tried with smaller and smaller reaches, and an
-    inverted file with 8-bit codes with more and more probes while it would cost less. Costs are counted, not measured, so that the same data
-    give the same choice.
+    Small catalogues are searched exactly. For the others blocks are tried, by length alone and with all but the longest
+    items in clusters, and an inverted file with 8-bit codes with more and more probes while it would cost less. Costs
+    are counted, not measured, so that the same data give the same choice.
 
     Args:
         factors: float32[n_items, d].
@@ -191,22 +208,53 @@ def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemInd
     truth = np.concatenate([np.argpartition(-(factors @ query), RECALL_DEPTH)[:RECALL_DEPTH] for query in queries])
     truth = truth.reshape(len(queries), RECALL_DEPTH)
     blocks = _in_blocks(factors, queries, truth, least_recall)
-    cost = len(factors) if blocks is None else blocks.choice.searched
+    cost = len(factors) if blocks is None else blocks.choice.cost
     return _inverted(factors, queries, truth, least_recall, cost) or blocks or ItemIndex.exact(factors)
 
 
 def _in_blocks(factors: Float32s, queries: Float32s, truth: Int64s, least_recall: float) -> ItemIndex | None:
-    """The blocks of the least reach that have the recall; None if their codes are too coarse for it."""
-    chosen, whole = None, ItemBlocks.of(factors)
+    """The blocks that cost least and have the recall; None if their codes are too coarse for it."""
     may = (np.zeros(0, dtype=np.int64), EVERY_ITEM, slots(len(factors)))
-    for reach in REACHES:
-        blocks = whole.within(reach)
+
+    def tried(blocks: ItemBlocks, reach: float = 0.0) -> ItemIndex:
         found, _, looked_at = blocks.search(factors, queries, RECALL_DEPTH, may)
-        choice = IndexChoice("Flat", 0, _recall(truth, found), looked_at // len(queries), reach)
-        if choice.recall < least_recall:
+        own = (looked_at // len(queries), len(blocks.centre_unit), reach)
+        return ItemIndex(IndexChoice("Flat", 0, _recall(truth, found), *own), factors, blocks)
+
+    chosen = tried(ItemBlocks.of(factors))
+    if chosen.choice.recall < least_recall:
+        return None
+    lengths = np.linalg.norm(factors, axis=1)
+    cluster, order = np.zeros(0, dtype=np.int32), np.argsort(-lengths, kind="stable")
+    for share in LONGEST:
+        longest = -int(-share * len(factors) // BLOCK) * BLOCK
+        if longest + CENTRE_COST * len(factors) / CLUSTER >= chosen.choice.cost:
             break
-        chosen = ItemIndex(choice, factors, blocks)
+        cluster = cluster if len(cluster) else _clusters(factors / np.maximum(lengths, TINY)[:, None])
+        own = cluster.copy()
+        own[order[:longest]] = NO_CLUSTER
+        blocks = ItemBlocks.of(factors, cluster=own)
+        for reach in REACHES:
+            index = tried(blocks.within(reach), reach)
+            if index.choice.cost >= chosen.choice.cost:
+                break
+            if index.choice.recall >= least_recall:
+                chosen = index
+                break
     return chosen
+
+
+def _clusters(directions: Float32s) -> Int32s:
+    """int32[n]: which cluster each of some vectors of length 1, float32[n, d], is in, by spherical k-means."""
+    means = faiss.Kmeans(
+        directions.shape[1],
+        max(len(directions) // CLUSTER, 1),
+        niter=ROUNDS,
+        spherical=True,
+        max_points_per_centroid=TAUGHT,
+    )
+    means.train(directions)
+    return np.asarray(means.index.search(directions, 1)[1][:, 0], dtype=np.int32)
 
 
 def _recall(truth: Int64s, found: Int32s) -> float:
@@ -214,7 +262,9 @@ def _recall(truth: Int64s, found: Int32s) -> float:
     return sum(len(np.intersect1d(a, b)) for a, b in zip(truth, found, strict=True)) / truth.size
 
 
-def _inverted(factors: Float32s, queries: Float32s, truth: Int64s, least_recall: float, items: int) -> ItemIndex | None:
+def _inverted(
+    factors: Float32s, queries: Float32s, truth: Int64s, least_recall: float, items: float
+) -> ItemIndex | None:
     """The inverted file that reaches the recall at a smaller cost than so many items in blocks; None if none does."""
     n_lists = 2 ** int(np.log2(2 * np.sqrt(len(factors))))
     affordable = [probes for probes in PROBES if PROBED_COST * (n_lists + len(factors) * probes / n_lists) < items]

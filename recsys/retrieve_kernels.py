@@ -255,10 +255,9 @@ def _search(
     for number in range(len(sources.searched)):
         source = sources.searched[number]
         if source.column != NONE:
-            blocks = (source.codes, source.items, source.unit, source.bound, source.bits)
             start, stop = merging.starts[source.column], merging.starts[source.column + 1]
             may = (asked.excluded, asked.allowed, slots)
-            item, score, _ = best(*blocks, vectors[source.vectors], stop - start, *may)
+            item, score, _ = best(source.blocks, source.bits, vectors[source.vectors], stop - start, *may)
             for row in range(len(item)):
                 for place in range(start, stop):
                     proposed[row, place], own[row, place] = item[row, place - start], score[row, place - start]

@@ -37,12 +37,11 @@ MOST_VISITED, MOST_SEARCHED, MOST_PRODUCTS = 2, 3, 4
 _NO_WEIGHTS, _NO_EVENTS, _NO_VECTORS = np.zeros(1), np.zeros(1, dtype=bool), np.zeros((0, 0), dtype=np.float32)
 _NO_ITEMS, _NO_SCORES = frozen(np.zeros(0, dtype=np.int32)), frozen(np.zeros(0, dtype=np.float32))
 _NO_STARTS, _NO_BITS = frozen(np.zeros(0, dtype=np.int64)), frozen(np.zeros((0, 0), dtype=np.uint16))
-_NO_BLOCKS = ItemBlocks.of(np.zeros((1, 1), dtype=np.float32))
 _NOT_SIMILAR = Similar(NONE, _NO_WEIGHTS, 0.0, _NO_STARTS, _NO_ITEMS, _NO_SCORES)
 _NOT_VISITED = Visited(NONE, _NO_EVENTS, 0.0)
 _NOT_POPULAR = Popular(NONE, _NO_SCORES)
 _NOT_SPECTRAL = Spectral(NONE, _NO_WEIGHTS, 0.0, _NO_SCORES, _NO_BITS)
-_NOT_SEARCHED = Searched(NONE, OF_ALS, _NO_BITS, _NO_BLOCKS.codes, _NO_BLOCKS.items, _NO_BLOCKS.unit, _NO_BLOCKS.bound)
+_NOT_SEARCHED = Searched(NONE, OF_ALS, _NO_BITS, ItemBlocks.of(np.zeros((1, 1), dtype=np.float32)).arrays)
 _NO_PRODUCT = Product(NONE, OF_ALS, _NO_BITS, EVERY_ITEM, searched=False)
 
 
@@ -191,8 +190,8 @@ class _Found:
         """Where a source of inner products finds the largest of them."""
         blocks = _blocks(source)
         if blocks is not None and len(self.searched) < MOST_SEARCHED:
-            own = (blocks.codes, blocks.items, blocks.unit, blocks.bound)
-            self.searched.append((Searched(product.column, product.vectors, product.bits, *own), source))
+            own = (product.column, product.vectors, product.bits, blocks.arrays)
+            self.searched.append((Searched(*own), source))
         elif not isinstance(source, DescribedSource):
             self.others.append((product.column, source))
 

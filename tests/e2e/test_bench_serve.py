@@ -28,6 +28,10 @@ def test_servers_and_an_echo_take_turns_and_every_slate_is_read(tmp_path):
     assert loads["cached, closed"]["served_from"]["SERVED_FROM_USER_CACHE"] > 0
     assert loads["state, steady and events"]["records"]["sent"] > 0
     assert 1 < table["pss_anon_mib"]["echo"] < table["pss_anon_mib"]["uncached"] < 1_000
-    for line in ("| server, 200% of capacity |", "- CPU of a computed answer / echo: ", "- stages, us of an answer at full load: look_up "):
+    for line in (
+        "| server, 200% of capacity |",
+        "- CPU of a computed answer / echo: ",
+        "- stages, us of an answer at full load: look_up ",
+    ):
         assert line in done.out
     assert done.out.endswith("serve.json\n")

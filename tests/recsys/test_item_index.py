@@ -10,7 +10,7 @@ import builders
 from recsys import item_index
 from recsys.fetching import permitted
 from recsys.index_kernels import BLOCK, TOGETHER
-from recsys.item_blocks import ItemBlocks
+from recsys.item_blocks import NO_CLUSTER, ItemBlocks
 from recsys.item_index import EXACT, FEW_ITEMS, RECALL_DEPTH, IndexChoice, ItemIndex, choose
 
 N_ITEMS, FACTORS = 20_000, 24
@@ -162,12 +162,73 @@ def test_a_query_finds_the_same_alone_and_in_a_batch():
         assert search(index, queries[row : row + 1], 50).tolist() == together[row : row + 1].tolist()
 
 
+def shop(random: np.random.Generator, n_items: int = N_ITEMS) -> tuple[np.ndarray, np.ndarray]:
+    """Factors of a few items that are long and anyhow, and of many that are short and in clusters; and vectors."""
+    centres = random.normal(size=(150, FACTORS))
+    factors = clustered(random, n_items, centres) * random.uniform(0.5, 1.5, size=(n_items, 1)).astype(np.float32)
+    longest = n_items // 50
+    factors[:longest] = 2 * random.normal(size=(longest, FACTORS))
+    return random.permutation(factors), clustered(random, 100, centres)
+
+
+def in_clusters(factors: np.ndarray, longest: int, n_clusters: int, reach: float) -> ItemIndex:
+    order = np.argsort(-np.linalg.norm(factors, axis=1))
+    cluster = np.argmax(factors[order[-n_clusters:]] @ factors.T, axis=0).astype(np.int32)
+    cluster[order[:longest]] = NO_CLUSTER
+    return ItemIndex(IndexChoice("Flat", 0, 1.0, 1), factors, ItemBlocks.of(factors, cluster=cluster).within(reach))
+
+
+@pytest.mark.parametrize("longest", [1, BLOCK, 3_000])
+def test_in_clusters_all_is_found_that_is_in_reach(longest):
+    factors, queries = shop(np.random.default_rng(3), 6_000)
+    for world in (factors, uneven(np.random.default_rng(4), 6_000)[0]):
+        index = in_clusters(world, longest, 40, 10.0)
+        assert recall(index, world, queries) > 0.999
+        looked_at = [
+            one.search(queries, 50, permitted(builders.nobodies(len(queries), len(world))))[2]
+            for one in (index, in_clusters(world, longest, 40, 0.1))
+        ]
+        assert looked_at[1] < looked_at[0]
+
+
+def test_in_clusters_only_what_is_allowed_is_found_and_all_of_it():
+    random = np.random.default_rng(5)
+    factors, queries = shop(random, 8_000)
+    allowed = np.zeros(len(factors), dtype=bool)
+    allowed[random.choice(len(factors), FEW_ITEMS + 1, replace=False)] = True
+    index = in_clusters(factors, BLOCK, 40, 10.0)
+    found = search(index, queries[:20], FEW_ITEMS + 50, allowed)
+    assert (found >= 0).sum(axis=1).tolist() == [FEW_ITEMS + 1] * 20
+    assert allowed[found[found >= 0]].all()
+
+
+def test_in_clusters_a_query_finds_the_same_alone_and_in_a_batch():
+    factors, queries = shop(np.random.default_rng(6), 6_000)
+    index = in_clusters(factors, BLOCK, 40, 0.2)
+    together = search(index, queries, 50)
+    for row in range(0, len(queries), 7):
+        assert search(index, queries[row : row + 1], 50).tolist() == together[row : row + 1].tolist()
+
+
+def test_what_lies_in_clusters_is_searched_by_them():
+    factors, queries = shop(np.random.default_rng(7), 60_000)
+    choice = choose(factors, queries, least_recall=0.99).choice
+    plain = in_blocks(factors).search(queries, RECALL_DEPTH, permitted(builders.nobodies(len(queries), len(factors))))[
+        2
+    ]
+    assert (choice.factory, choice.probes) == ("Flat", 0)
+    assert choice.clusters > 100
+    assert choice.recall >= 0.99
+    assert choice.searched < 0.5 * plain / len(queries)
+
+
 def test_a_small_catalogue_is_searched_exactly():
     factors = np.ones((10, 3), dtype=np.float32)
     assert choose(factors, factors, least_recall=0.5).choice == EXACT
 
 
-def test_a_large_catalogue_with_clusters_gets_a_cheap_index_that_finds_what_it_promises(tmp_path):
+def test_a_large_catalogue_with_clusters_gets_a_cheap_index_that_finds_what_it_promises(tmp_path, monkeypatch):
+    monkeypatch.setattr(item_index, "LONGEST", ())  # as of millions of items, whose clusters are too many for blocks
     random = np.random.default_rng(1)
     centres = random.normal(size=(100, FACTORS))
     factors, queries = clustered(random, N_ITEMS, centres), clustered(random, 100, centres)
