@@ -58,7 +58,7 @@ class ItemBlocks:
         own = np.full(n_items, NO_CLUSTER, dtype=np.int32) if cluster is None else cluster
         order = np.argsort(-lengths, kind="stable").astype(np.int32)
         order = order[np.argsort(own[order], kind="stable")]
-        sizes = np.bincount(own + 1)
+        sizes = np.bincount(own + 1, minlength=1)
         parts = np.split(order, np.cumsum(sizes)[:-1])
         blocks = [part[at : at + BLOCK] for part in parts for at in range(0, len(part), BLOCK)]
         plain = -(-sizes[0] // BLOCK)

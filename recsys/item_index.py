@@ -24,6 +24,8 @@ CLUSTER = 192
 """Items of a cluster, on average."""
 CENTRE_COST = 8.0
 """A cluster costs a query so many times what an item in a block does, besides its centre, which counts as one."""
+WORTH = 0.8
+"""Clusters, of which less is found, must cost less than this share of what blocks by length alone do."""
 ROUNDS, TAUGHT = 5, 64
 """Of k-means, and items a cluster that it learns from."""
 PROBED_COST = 6.0
@@ -224,11 +226,11 @@ def _in_blocks(factors: Float32s, queries: Float32s, truth: Int64s, least_recall
     chosen = tried(ItemBlocks.of(factors))
     if chosen.choice.recall < least_recall:
         return None
-    lengths = np.linalg.norm(factors, axis=1)
+    lengths, most = np.linalg.norm(factors, axis=1), WORTH * chosen.choice.cost
     cluster, order = np.zeros(0, dtype=np.int32), np.argsort(-lengths, kind="stable")
     for share in LONGEST:
         longest = -int(-share * len(factors) // BLOCK) * BLOCK
-        if longest + CENTRE_COST * len(factors) / CLUSTER >= chosen.choice.cost:
+        if longest + CENTRE_COST * len(factors) / CLUSTER >= most:
             break
         cluster = cluster if len(cluster) else _clusters(factors / np.maximum(lengths, TINY)[:, None])
         own = cluster.copy()
@@ -236,10 +238,10 @@ def _in_blocks(factors: Float32s, queries: Float32s, truth: Int64s, least_recall
         blocks = ItemBlocks.of(factors, cluster=own)
         for reach in REACHES:
             index = tried(blocks.within(reach), reach)
-            if index.choice.cost >= chosen.choice.cost:
+            if index.choice.cost >= most:
                 break
             if index.choice.recall >= least_recall:
-                chosen = index
+                chosen, most = index, index.choice.cost
                 break
     return chosen
 

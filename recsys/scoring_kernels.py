@@ -1,12 +1,21 @@
-"""The loops of stage 2: from candidates to scores by codes, without a matrix of features between them."""
+"""The loops of stage 2: from candidates to codes of their features, without a matrix of these, and to scores."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from recsys.clock_kernels import clock, seconds
 from recsys.feature_kernels import OF_PAIR, OF_USER, of_matches, of_pairs, of_sources, of_user
-from recsys.forest_kernels import BLOCK, Coding, Walking, block_of, fill_codes, fill_scores, in_lines, results_of
+from recsys.forest_kernels import (
+    BLOCK,
+    Coding,
+    Walking,
+    block_of,
+    fill_codes,
+    fill_scores,
+    in_lines,
+    results_of,
+    size_of,
+)
 from recsys.kernel import kernel
 from recsys.memory_kernels import ask_for
 from recsys.types import Array, Bools, Float32s, Int8s, Int32s, Int64s
@@ -38,10 +47,9 @@ def coded(values: Float32s, feature: int, own: tuple[int, int], width: int, codi
 
 
 @kernel
-def score(
+def featurised(
     prepared: Codes,
     coding: Coding,
-    walking: Walking,
     query_num: Int32s,
     item_num: Int32s,
     said: Float32s,
@@ -64,16 +72,15 @@ def score(
     half_life_days: float,
     interactions: int,
     compared: Int64s,
-) -> tuple[Float32s, float]:
-    """float32[n], the score of each candidate; and the seconds until its codes were made, without those of the trees.
+) -> tuple[Array, Int64s]:
+    """The codes of all candidates, uint8[b, (c + 8) * BLOCK], and where each block's begin among them, int64[b + 1].
 
-    What is of the item alone is a row of a table, what is of the user is coded once a query, and what is of both is
-    known beforehand, but for the items in the user's history.
+    A block holds candidates of one query. What is of the item alone is a row of a table, what is of the user is coded
+    once a query, and what is of both is known beforehand, but for the items in the user's history.
 
     Args:
         prepared: of the scorer.
         coding: of the forest.
-        walking: of the forest.
         query_num: as for :func:`recsys.feature_kernels.matrix`, like all down to ``compared``.
         item_num: int32[n].
         said: float32[n, S].
@@ -98,10 +105,9 @@ def score(
         compared: int64[4].
     """
     items, width, least, most = prepared[0], prepared[0].shape[1], compared.min(), compared.max() + 1
-    scores = np.empty(len(item_num), dtype=np.float32)
-    codes, results = block_of(coding[0]), results_of(walking)
-    end, own_clock, featurising = 0, clock(), 0.0
-    since = seconds(own_clock)
+    room, size = len(item_num) // BLOCK + len(now), size_of(coding[0])
+    blocks, starts = in_lines(room * size).reshape(room, size), np.zeros(room + 1, dtype=np.int64)
+    used = end = 0
     for query in range(len(now)):
         start = end
         while end < len(query_num) and query_num[end] == query:
@@ -118,7 +124,7 @@ def score(
         features = (sources, user[:OF_USER].astype(np.float32), matched)
         at = 0
         for begin in range(0, len(item), BLOCK):
-            block = slice(begin, min(begin + BLOCK, len(item)))
+            block, codes = slice(begin, min(begin + BLOCK, len(item))), blocks[used]
             _fill_columns(codes, features, begin, prepared, coding)
             _fill_items(codes, items, item[block], prepared[2], coding[0])
             first = at
@@ -126,10 +132,24 @@ def score(
                 at += 1
             if at > first:
                 _fill_touched(codes, pairs[first:at], places[first:at] - begin, len(sources), prepared[2], coding)
-            featurising += seconds(own_clock) - since
-            fill_scores(scores[start + begin : start + block.stop], results, codes, walking)
-            since = seconds(own_clock)
-    return scores, featurising
+            used += 1
+            starts[used] = start + block.stop
+    return blocks[:used], starts[: used + 1]
+
+
+@kernel
+def ranked(blocks: Array, starts: Int64s, walking: Walking) -> Float32s:
+    """float32[n]: the score of each candidate.
+
+    Args:
+        blocks: their codes, as :func:`featurised` makes them, like the next.
+        starts: int64[b + 1].
+        walking: of the forest.
+    """
+    scores, results = np.empty(starts[-1], dtype=np.float32), results_of(walking)
+    for block in range(len(blocks)):
+        fill_scores(scores[starts[block] : starts[block + 1]], results, blocks[block], walking)
+    return scores
 
 
 @kernel

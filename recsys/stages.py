@@ -54,17 +54,8 @@ class Stopwatch:
     def lap(self, stage: str) -> None:
         """The time since the last lap belongs to this stage."""
         now = self._timer()
-        self._add(stage, now - self._last)
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
-
-    def split(self, seconds: float, first: str, second: str) -> None:
-        """Of the time since the last lap so many seconds belong to the first stage, the others to the second."""
-        self._add(first, seconds)
-        self._last += seconds
-        self.lap(second)
-
-    def _add(self, stage: str, seconds: float) -> None:
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
 
 def rank(
@@ -170,8 +161,10 @@ def _scored(
             matrix = features.matrix(context)
             stopwatch.lap("featurise")
             return due_rates(matrix, features.feature_names(model.snapshot.source_names)), None, ()
-        score, featurising = scorer.timed(context)
-        stopwatch.split(featurising, "featurise", "rank")
+        coded = scorer.featurise(context)
+        stopwatch.lap("featurise")
+        score = scorer.rank(coded)
+        stopwatch.lap("rank")
     except Exception as error:  # noqa: BLE001 - retrieval order is still a good answer; the caller logs the error
         return blend, None, (error,)
     return score, context, ()
