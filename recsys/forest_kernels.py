@@ -177,14 +177,8 @@ def score(features: Float32s, coding: Coding, walking: Walking) -> Float32s:
 
 @kernel
 def block_of(columns: Array) -> Array:
-    """uint8[(c + 8) * BLOCK]: a place for the codes of a block."""
-    return in_lines(size_of(columns))
-
-
-@kernel
-def size_of(columns: Array) -> int:
-    """Of a block's codes; the last columns are for who writes eight at once."""
-    return (len(columns) + 8) * BLOCK
+    """uint8[(c + 8) * BLOCK]: a place for the codes of a block; the last columns are for who writes eight at once."""
+    return in_lines((len(columns) + 8) * BLOCK)
 
 
 @kernel

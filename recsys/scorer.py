@@ -15,9 +15,6 @@ from recsys.kernel import frozen
 from recsys.memory_kernels import LINE
 from recsys.types import Array, Float32s, Int64s
 
-Coded = tuple[Array, Int64s]
-"""Candidates as the trees read them: the first two arguments of :func:`recsys.scoring_kernels.ranked`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
@@ -45,7 +42,7 @@ class Scorer:
     def __post_init__(self) -> None:
         """Put together once what every call of the kernel takes."""
         codes = (self.items, self.strangers, self.parts)
-        object.__setattr__(self, "_prepared", (codes, self.forest.coding))
+        object.__setattr__(self, "_prepared", (codes, self.forest.coding, self.forest.walking))
         object.__setattr__(self, "_shared", shared_of(self.stats))
 
     @classmethod
@@ -63,15 +60,7 @@ class Scorer:
         Args:
             context: of the scorer's statistics.
         """
-        return self.rank(self.featurise(context))
-
-    def featurise(self, context: Context) -> Coded:
-        """What the trees read of the candidates."""
-        return scoring_kernels.featurised(*self._prepared, *known_of(context), *self._shared)
-
-    def rank(self, coded: Coded) -> Float32s:
-        """float32[n]: the score of each candidate."""
-        return scoring_kernels.ranked(*coded, self.forest.walking)
+        return scoring_kernels.score(*self._prepared, *known_of(context), *self._shared)
 
 
 def _coded(forest: Forest, values: Float32s, feature: int, place: Int64s) -> Array:

@@ -1,21 +1,11 @@
-"""The loops of stage 2: from candidates to codes of their features, without a matrix of these, and to scores."""
+"""The loops of stage 2: from candidates to scores by codes, without a matrix of features between them."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from recsys.feature_kernels import OF_PAIR, OF_USER, of_matches, of_pairs, of_sources, of_user
-from recsys.forest_kernels import (
-    BLOCK,
-    Coding,
-    Walking,
-    block_of,
-    fill_codes,
-    fill_scores,
-    in_lines,
-    results_of,
-    size_of,
-)
+from recsys.forest_kernels import BLOCK, Coding, Walking, block_of, fill_codes, fill_scores, in_lines, results_of
 from recsys.kernel import kernel
 from recsys.memory_kernels import ask_for
 from recsys.types import Array, Bools, Float32s, Int8s, Int32s, Int64s
@@ -47,9 +37,10 @@ def coded(values: Float32s, feature: int, own: tuple[int, int], width: int, codi
 
 
 @kernel
-def featurised(
+def score(
     prepared: Codes,
     coding: Coding,
+    walking: Walking,
     query_num: Int32s,
     item_num: Int32s,
     said: Float32s,
@@ -72,15 +63,16 @@ def featurised(
     half_life_days: float,
     interactions: int,
     compared: Int64s,
-) -> tuple[Array, Int64s]:
-    """The codes of all candidates, uint8[b, (c + 8) * BLOCK], and where each block's begin among them, int64[b + 1].
+) -> Float32s:
+    """float32[n]: the score of each candidate.
 
-    A block holds candidates of one query. What is of the item alone is a row of a table, what is of the user is coded
-    once a query, and what is of both is known beforehand, but for the items in the user's history.
+    What is of the item alone is a row of a table, what is of the user is coded once a query, and what is of both is
+    known beforehand, but for the items in the user's history.
 
     Args:
         prepared: of the scorer.
         coding: of the forest.
+        walking: of the forest.
         query_num: as for :func:`recsys.feature_kernels.matrix`, like all down to ``compared``.
         item_num: int32[n].
         said: float32[n, S].
@@ -105,9 +97,9 @@ def featurised(
         compared: int64[4].
     """
     items, width, least, most = prepared[0], prepared[0].shape[1], compared.min(), compared.max() + 1
-    room, size = len(item_num) // BLOCK + len(now), size_of(coding[0])
-    blocks, starts = in_lines(room * size).reshape(room, size), np.zeros(room + 1, dtype=np.int64)
-    used = end = 0
+    scores = np.empty(len(item_num), dtype=np.float32)
+    codes, results = block_of(coding[0]), results_of(walking)
+    end = 0
     for query in range(len(now)):
         start = end
         while end < len(query_num) and query_num[end] == query:
@@ -124,31 +116,15 @@ def featurised(
         features = (sources, user[:OF_USER].astype(np.float32), matched)
         at = 0
         for begin in range(0, len(item), BLOCK):
-            block, codes = slice(begin, min(begin + BLOCK, len(item))), blocks[used]
+            block = slice(begin, min(begin + BLOCK, len(item)))
             _fill_columns(codes, features, begin, prepared, coding)
             _fill_items(codes, items, item[block], prepared[2], coding[0])
-            first = at
+            since = at
             while at < len(places) and places[at] < block.stop:
                 at += 1
-            if at > first:
-                _fill_touched(codes, pairs[first:at], places[first:at] - begin, len(sources), prepared[2], coding)
-            used += 1
-            starts[used] = start + block.stop
-    return blocks[:used], starts[: used + 1]
-
-
-@kernel
-def ranked(blocks: Array, starts: Int64s, walking: Walking) -> Float32s:
-    """float32[n]: the score of each candidate.
-
-    Args:
-        blocks: their codes, as :func:`featurised` makes them, like the next.
-        starts: int64[b + 1].
-        walking: of the forest.
-    """
-    scores, results = np.empty(starts[-1], dtype=np.float32), results_of(walking)
-    for block in range(len(blocks)):
-        fill_scores(scores[starts[block] : starts[block + 1]], results, blocks[block], walking)
+            if at > since:
+                _fill_touched(codes, pairs[since:at], places[since:at] - begin, len(sources), prepared[2], coding)
+            fill_scores(scores[start + begin : start + block.stop], results, codes, walking)
     return scores
 
 

@@ -161,9 +161,7 @@ def _scored(
             matrix = features.matrix(context)
             stopwatch.lap("featurise")
             return due_rates(matrix, features.feature_names(model.snapshot.source_names)), None, ()
-        coded = scorer.featurise(context)
-        stopwatch.lap("featurise")
-        score = scorer.rank(coded)
+        score = scorer.score(context)
         stopwatch.lap("rank")
     except Exception as error:  # noqa: BLE001 - retrieval order is still a good answer; the caller logs the error
         return blend, None, (error,)

@@ -64,7 +64,7 @@ class BrokenRanker:
     def scorer(self, *_: object) -> "BrokenRanker":
         return self
 
-    def featurise(self, _: object) -> np.ndarray:
+    def score(self, _: object) -> np.ndarray:
         raise ValueError("no trees")
 
 
@@ -293,6 +293,6 @@ def test_a_set_without_times_answers_too():
 def test_each_stage_s_time_is_told(recommender):
     ticks = iter(range(1000))
     got = recommender.answer([query(), query("u01", parameters=POLICIES[ExcludePolicy.SEEN])], lambda: next(ticks))
-    assert set(got.stage_seconds) == {"look_up", "retrieve", "featurise", "rank", "slate", "encode"}
+    assert set(got.stage_seconds) == {"look_up", "retrieve", "rank", "slate", "encode"}
     assert all(seconds > 0 for seconds in got.stage_seconds.values())
     assert sum(got.stage_seconds.values()) == next(ticks) - 1

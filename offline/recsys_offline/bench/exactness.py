@@ -16,6 +16,7 @@ from recsys.registry import Registry
 from recsys.sources import AlsSource, CandidateSource
 from recsys.spectral_source import SpectralSource
 from recsys.types import Query
+from recsys_offline.bench import stage_two
 
 ASKED = 1_000
 AT_ONCE = 50
@@ -32,6 +33,7 @@ def measure(registry: Registry) -> dict[str, Any]:
         "metrics": contents.metrics,
         "indexes": {name: source["index"] for name, source in contents.sources.items() if "index" in source},
         "places_that_differ_from_exact": round(float(np.mean(approximate != exact)), 4),
+        "share_of_features_in_rank": stage_two.share_of_features(recommender),
     }
 
 

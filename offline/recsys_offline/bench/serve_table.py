@@ -11,7 +11,9 @@ Figures = dict[str, Any]
 
 PROMISED = "server, 1000/s"
 TWO = "2 workers, 1000/s"
-STAGES = ("look_up", "retrieve", "featurise", "rank", "slate", "encode")
+STAGES = ("look_up", "retrieve", "rank", "slate", "encode")
+"""That a server tells of."""
+SHOWN = ("look_up", "retrieve", "featurise", "rank", "slate", "encode")
 BEYOND = "server, 200% of capacity"
 
 
@@ -72,7 +74,9 @@ def summary(table: Figures) -> dict[str, str]:
         f" {table['bundle']['places_that_differ_from_exact']:.1%}",
         "slates read": f"{sum(each['ok'] for each in calls if 'wrong' in each):,}, not as they should be: {wrong},"
         f" not the user's own: {strangers} of {sum(each.get('asked_again', 0) for each in calls):,} asked again",
-        "stages, us of an answer at full load": stages([one[closed] for one in rounds]),
+        "stages, us of an answer at full load": stages(
+            [one[closed] for one in rounds], table["bundle"]["share_of_features_in_rank"]
+        ),
     }
 
 
@@ -82,17 +86,24 @@ def is_sound(result: Figures) -> bool:
     return not any(run.get("wrong", 0) + run.get("not_their_own", 0) for run in runs)
 
 
-def stages(runs: list[Figures]) -> str:
-    """Microseconds that each stage takes of an answer, in the order they come; waiting is no work.
+def stages(runs: list[Figures], features: float) -> str:
+    """Microseconds that each stage takes of an answer; waiting is no work.
 
     And the CPU time of the process that answers, which does more than the stages, and of the one that speaks gRPC.
+
+    Args:
+        runs: of one load.
+        features: their share of the stage that ranks.
     """
-    names = sorted(set(runs[0]["stage_seconds"]) - {"wait"}, key=STAGES.index)
-    took = [_median(run["stage_seconds"][name] / max(run["answered"], 1) * 1e6 for run in runs) for name in names]
-    told = ", ".join(f"{name} {us:.0f}" for name, us in zip(names, took, strict=True))
+    took = {
+        name: _median(run["stage_seconds"][name] / max(run["answered"], 1) * 1e6 for run in runs) for name in STAGES
+    }
+    whole, ranking = sum(took.values()), took["rank"]
+    parts = took | {"featurise": features * ranking, "rank": ranking - features * ranking}
+    told = ", ".join(f"{name} {parts[name]:.0f}" for name in SHOWN)
     front = _median(run["started_cpu_us"] for run in runs)
     own = _median(run["cpu_us"] - run["started_cpu_us"] for run in runs)
-    return f"{told}: {sum(took):.0f} together; CPU of the process that answers {own:.0f}, of its front {front:.0f}"
+    return f"{told}: {whole:.0f} together; CPU of the process that answers {own:.0f}, of its front {front:.0f}"
 
 
 def _row(name: str, runs: list[Figures]) -> str:
