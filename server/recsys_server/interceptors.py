@@ -92,7 +92,8 @@ async def _draining(data: bytes, deadline: float) -> bytes:  # noqa: ARG001 - as
 
 
 def _refusal(method: str, error: Exception) -> status.Refusal:
+    if not status.is_defect(error):
+        return status.refusal(error)
     request_id = uuid.uuid4().hex
-    if status.is_defect(error):
-        _log.error("%s failed, request %s", method, request_id, exc_info=error)
+    _log.error("%s failed, request %s", method, request_id, exc_info=error)
     return status.refusal(error, request_id)

@@ -64,7 +64,7 @@ def is_defect(error: Exception) -> bool:
     return type(error) not in TABLE
 
 
-def refusal(error: Exception, request_id: str) -> Refusal:
+def refusal(error: Exception, request_id: str = "") -> Refusal:
     """The status that tells a client of an error; of a defect it tells nothing but the id to look for in the log."""
     rule = TABLE.get(type(error), _DEFECT)
     if type(error) in _MANY:
