@@ -235,6 +235,14 @@ async def test_a_front_that_hangs_does_not_keep_a_server_from_ending(monkeypatch
         assert ended(front)
 
 
+async def test_all_of_a_front_goes_after_the_process_that_answers():
+    async with serving(FakeRegistry("b1")) as client:
+        threads = [int(thread) for thread in os.listdir(f"/proc/{client.app._front.pid}/task")]
+        assert len(threads) > 2
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert all(own < os.getpriority(os.PRIO_PROCESS, thread) < own + 10 for thread in threads)
+
+
 def test_a_front_ends_with_its_server_and_not_by_signals_that_are_meant_for_it(published, tmp_path):
     with started(published, tmp_path) as server:
         (front,) = children(server.process.pid)

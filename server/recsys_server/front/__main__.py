@@ -34,6 +34,8 @@ _STREAMS = 64
 _TOGETHER = 16
 """Frames that are sent as one, at most: each sending is a call of the system."""
 _READ_BYTES = 1 << 18
+_NICE = 3
+"""Of priority that the process gives up: when too much is asked, answers go before what is refused anyway."""
 _log = logging.getLogger(__name__)
 
 
@@ -135,6 +137,7 @@ def main() -> int:
     parser.add_argument("listen", metavar="HOST:PORT")
     parser.add_argument("--shared", action="store_true", help="other processes listen on the same port")
     options = parser.parse_args()
+    os.nice(_NICE)
     logs.to_stderr()
     for number in (signal.SIGTERM, signal.SIGINT):  # whoever signals all processes means the other one, which drains
         signal.signal(number, signal.SIG_IGN)
