@@ -6,6 +6,7 @@ import signal
 import time
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 
 import grpc
 import pytest
@@ -237,7 +238,7 @@ async def test_a_front_that_hangs_does_not_keep_a_server_from_ending(monkeypatch
 
 async def test_all_of_a_front_goes_after_the_process_that_answers():
     async with serving(FakeRegistry("b1")) as client:
-        threads = [int(thread) for thread in os.listdir(f"/proc/{client.app._front.pid}/task")]
+        threads = [int(task.name) for task in Path(f"/proc/{client.app._front.pid}/task").iterdir()]
         assert len(threads) > 2
         own = os.getpriority(os.PRIO_PROCESS, 0)
         assert all(own < os.getpriority(os.PRIO_PROCESS, thread) < own + 10 for thread in threads)
