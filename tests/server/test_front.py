@@ -236,11 +236,12 @@ async def test_a_front_that_hangs_does_not_keep_a_server_from_ending(monkeypatch
         assert ended(front)
 
 
-async def test_all_of_a_front_goes_after_the_process_that_answers():
-    async with serving(FakeRegistry("b1")) as client:
-        threads = [int(task.name) for task in Path(f"/proc/{client.app._front.pid}/task").iterdir()]
+def test_all_of_a_front_goes_after_the_process_that_answers(published, tmp_path):
+    with started(published, tmp_path) as server:
+        (front,) = children(server.process.pid)
+        threads = [int(task.name) for task in Path(f"/proc/{front}/task").iterdir()]
+        own = os.getpriority(os.PRIO_PROCESS, server.process.pid)
         assert len(threads) > 2
-        own = os.getpriority(os.PRIO_PROCESS, 0)
         assert all(own < os.getpriority(os.PRIO_PROCESS, thread) < own + 10 for thread in threads)
 
 
