@@ -46,7 +46,8 @@ def test_the_manifest_says_what_each_step_took_which_index_was_chosen_and_what_t
     peaks = [step.peak_mib for step in told.steps]
     assert peaks == sorted(peaks)
     assert 50 < peaks[0] < 100_000
-    assert told.sources["als"]["index"] == {"factory": "Flat", "probes": 0, "recall": 1.0, "searched": 0}
+    exact = {"factory": "Flat", "probes": 0, "recall": 1.0, "searched": 0, "clusters": 0, "reach": 0.0}
+    assert told.sources["als"]["index"] == exact
     assert told.data["rows"] > 5_000
     assert told.data["end_time"].startswith("2024-02-")
     assert told.targets == ("purchase",)

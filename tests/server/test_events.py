@@ -154,7 +154,9 @@ async def test_when_too_many_calls_wait_for_the_disk_further_ones_are_refused_an
             other.execute("ROLLBACK")
         late, refused = codes.count("DEADLINE_EXCEEDED"), codes.count("RESOURCE_EXHAUSTED")
         assert late + refused == 20
-        assert 5 <= late <= 8  # up to four in the transaction that hangs, and four that wait
+        assert (
+            4 <= late <= 8
+        )  # four that wait, and up to four in the transaction that hangs, if all have not come at once
     assert len(stored(tmp_path)) == late
 
 
