@@ -14,6 +14,7 @@ TWO = "2 workers, 1000/s"
 STAGES = ("look_up", "retrieve", "rank", "slate", "encode")
 """That a server tells of."""
 SHOWN = ("look_up", "retrieve", "featurise", "rank", "slate", "encode")
+IN_BRIEF = ("CPU of a computed answer / echo", "capacity / echo", "promise", "events at 500/s", "indexes")
 BEYOND = "server, 200% of capacity"
 
 
@@ -80,6 +81,12 @@ def summary(table: Figures) -> dict[str, str]:
     }
 
 
+def brief(table: Figures) -> list[str]:
+    """Of a further bundle what differs most."""
+    told = summary(table)
+    return [f"- {table['factors']} factors, {name}: {told[name]}" for name in IN_BRIEF]
+
+
 def is_sound(result: Figures) -> bool:
     """Whether every slate that was read was as it should be, and the user's own."""
     runs = [calls for table in result["tables"] for one in table["rounds"] for calls in one.values()]
@@ -143,4 +150,5 @@ def _median(values: Iterable[float]) -> float:
 
 def _looked_at(index: Figures) -> str:
     """How many of the items are searched, where not all are."""
-    return f" of {index['searched']:,} items a query" if index["searched"] else ""
+    clusters = f", {index['clusters']} clusters" if index["clusters"] else ""
+    return f" of {index['searched']:,} items a query{clusters}" if index["searched"] else ""
