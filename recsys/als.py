@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy.linalg import lapack
 
 from recsys import als_kernels
 from recsys.interactions import Histories
@@ -64,7 +65,9 @@ def fold_in(item_factors: Float32s, gram: Float32s, item_num: Array, confidence:
     """
     rows = item_factors[item_num]
     left = gram + rows.T @ (rows * (confidence - 1.0).astype(np.float32)[:, None])
-    return np.linalg.solve(left, rows.T @ confidence.astype(np.float32)).astype(np.float32)
+    # Positive definite, which halves the work; if rounding has spoilt that, it is solved as any other.
+    _, vector, spoilt = lapack.sposv(left, rows.T @ confidence.astype(np.float32))
+    return np.linalg.solve(left, rows.T @ confidence.astype(np.float32)) if spoilt else np.asarray(vector)
 
 
 def fold_in_short(

@@ -144,13 +144,20 @@ class Histories:
 
     def preceded_by(self, items: list[Int32s], time: Int64s, event_type: EventType) -> Histories:
         """These histories with a new visit put first: in row r the items[r], all of one type and at time[r]."""
-        added = np.array([len(part) for part in items])
-        at = np.repeat(self.indptr[:-1], added)
-        return Histories(
-            indptr=self.indptr + np.concatenate(([0], np.cumsum(added))),
-            item_num=np.insert(self.item_num, at, np.concatenate(items)),
-            event_type=np.insert(self.event_type, at, np.int8(event_type)),
-            time=np.insert(self.time, at, np.repeat(time, added)),
-            price=np.insert(self.price, at, np.float32(np.nan)),
-            session_num=np.insert(self.session_num, at, np.int32(NEW_SESSION)),
-        )
+        length = [len(part) for part in items]
+        indptr, item_num = np.concatenate(([0], np.cumsum(length))), np.concatenate(items).astype(np.int32)
+        n = len(item_num)
+        types, session_num = np.full(n, event_type, dtype=np.int8), np.full(n, NEW_SESSION, dtype=np.int32)
+        price = np.full(n, np.nan, dtype=np.float32)
+        return Histories(indptr, item_num, types, np.repeat(time, length), price, session_num).followed_by(self)
+
+    def followed_by(self, older: Histories) -> Histories:
+        """These histories, each with the entries of the same row of others behind its own."""
+        own = np.arange(len(self.item_num)) + np.repeat(older.indptr[:-1], np.diff(self.indptr))
+        others = np.arange(len(older.item_num)) + np.repeat(self.indptr[1:], np.diff(older.indptr))
+        columns = []
+        for first, second in zip(self.columns, older.columns, strict=True):
+            column = np.empty(len(first) + len(second), dtype=second.dtype)
+            column[own], column[others] = first, second
+            columns.append(column)
+        return Histories(self.indptr + older.indptr, *columns)

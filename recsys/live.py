@@ -33,16 +33,15 @@ def with_live(histories: Histories, live: Sequence[Sequence[LiveEvent]], items: 
     if not kept:
         return histories
     rows = np.array([row for row, _ in kept])
-    at = histories.indptr[rows]
-    added = np.bincount(rows, minlength=len(histories))
-    return Histories(
-        indptr=histories.indptr + np.concatenate(([0], np.cumsum(added))),
-        item_num=np.insert(histories.item_num, at, nums[nums != UNKNOWN]),
-        event_type=np.insert(histories.event_type, at, [event.event_type for _, event in kept]),
-        time=np.insert(histories.time, at, [event.time for _, event in kept]),
-        price=np.insert(histories.price, at, [event.price for _, event in kept]),
-        session_num=np.insert(histories.session_num, at, _sessions(kept)),
+    added = Histories(
+        np.searchsorted(rows, np.arange(len(histories) + 1)),
+        nums[nums != UNKNOWN],
+        np.array([event.event_type for _, event in kept], dtype=np.int8),
+        np.array([event.time for _, event in kept], dtype=np.int64),
+        np.array([event.price for _, event in kept], dtype=np.float32),
+        np.array(_sessions(kept), dtype=np.int32),
     )
+    return added.followed_by(histories)
 
 
 def merged(known: Iterable[LiveEvent], told: Iterable[LiveEvent], since: int) -> tuple[LiveEvent, ...]:

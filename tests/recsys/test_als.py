@@ -37,6 +37,12 @@ def test_fold_in_is_the_closed_form(seed, length, alpha, regularization):
     assert vector.dtype == np.float32
 
 
+def test_a_gram_matrix_that_rounding_has_spoilt_is_solved_all_the_same():
+    factors, gram = np.eye(3, dtype=np.float32), np.diag([2.0, 2.0, -1e-3]).astype(np.float32)
+    vector = fold_in(factors, gram, np.array([0]), np.array([3.0]))
+    np.testing.assert_allclose(vector, [0.75, 0.0, 0.0], rtol=1e-6)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0.1, 100), st.floats(0.5, 50))
 def test_a_short_history_folds_in_as_a_long_one_does(seed, length, alpha, regularization):
