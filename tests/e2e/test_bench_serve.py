@@ -24,7 +24,7 @@ def test_servers_and_an_echo_take_turns_and_every_slate_is_read(tmp_path):
     assert all(closed["stage_seconds"][stage] > 0 for stage in STAGES)
     assert 0 < closed["started_cpu_us"] < closed["cpu_us"]
     assert min(load["answered_per_second"] for load in (loads["echo, closed"], closed)) > 0  # which is more, time tells
-    assert {"echo, 16 calls", "server, 16 calls, known users", "bare echo, closed"} < {*loads}
+    assert {"echo, 64 calls", "server, 64 calls, known users", "bare echo, closed"} < {*loads}
     assert loads["cached, closed"]["served_from"]["SERVED_FROM_USER_CACHE"] > 0
     assert loads["state, steady and events"]["records"]["sent"] > 0
     assert 1 < table["pss_anon_mib"]["echo"] < table["pss_anon_mib"]["uncached"] < 1_000

@@ -29,14 +29,14 @@ from recsys_offline.server_process import Running, running
 RATE = 1_000
 """Requests a second that are promised."""
 LOADS = (0.5, 0.8, 1.2, 2.0)
-"""Shares of the capacity that are asked for."""
-STEADY = "steady"
-"""The promised rate, or 80 % of the capacity where that is less: what events flow beside."""
+"""Shares of the capacity that are asked for: of that of the same round."""
+STEADY = 0.8
+"""Of the capacity: events flow beside the promised rate, or beside so much where that is less."""
 EVENTS_RATE = 500
 WORKERS = 2
 UNKNOWN = 0.1
-FULL = ("--depth", 4)
-"""Of a closed loop: 64 calls under way on 16 connections. With 16 who answers together what waits is not full."""
+MANY = ("--depth", 4)
+"""Of a closed loop: 64 calls under way on 16 connections, where there is usually one on each."""
 LOOK_RATE, LOOK_SECONDS = 20, 1.0
 """To see how long an answer is."""
 ASKED_AGAIN = 50
@@ -124,10 +124,10 @@ def _measure(registry: Registry, size: Size, effort: Effort) -> Figures:
         starts = [_start_seconds(options, Path(scratch)) for _ in range(effort.rounds)]
         with _servers(options, Path(scratch)) as servers:
             load = Loader(size, effort.seconds)
-            capacity = load(servers.uncached, *FULL)["whole_per_second"]
-            rates = {f"{share:.0%}": round(share * capacity, 1) for share in LOADS}
-            rates[STEADY] = min(RATE, rates["80%"])
-            rounds = [_round(load, servers, rates, turn) for turn in range(effort.rounds)]
+            load(
+                servers.stateful, "--rate", RATE, "--events", EVENTS_RATE
+            )  # who did something lately is in both series
+            rounds = [_round(load, servers, turn) for turn in range(effort.rounds)]
             memory = {
                 name: _pss_anon_mib(getattr(servers, name).process.pid, WORKERS if name == "workers" else 1)
                 for name in Servers.__slots__
@@ -137,36 +137,39 @@ def _measure(registry: Registry, size: Size, effort: Effort) -> Figures:
         "bundle": made,
         "start_seconds": starts,
         "pss_anon_mib": memory,
-        "rates": rates,
         "rounds": rounds,
     }
 
 
-def _round(load: Loader, servers: Servers, rates: dict[str, float], turn: int) -> dict[str, Figures]:
+def _round(load: Loader, servers: Servers, turn: int) -> dict[str, Figures]:
     """Each load once: the echoes' and the server's in turn."""
     print(f"round {turn + 1}", file=sys.stderr, flush=True)
     seed, echo, bare, uncached = ("--seed", turn), servers.echo, servers.bare_echo, servers.uncached
     again = ("--again", ASKED_AGAIN)
-    return {
-        "echo, closed": load(echo, "--unchecked", *seed, *FULL),
-        "server, closed, known users": _staged(load, uncached, *seed, *FULL, unknown=0.0),
-        "bare echo, closed": load(bare, "--unchecked", *seed, *FULL),
-        "echo, 16 calls": load(echo, "--unchecked", *seed),
-        "server, 16 calls, known users": load(uncached, *seed, unknown=0.0),
+    closed = {
+        "echo, closed": load(echo, "--unchecked", *seed),
+        "server, closed, known users": _staged(load, uncached, *seed, unknown=0.0),
+        "bare echo, closed": load(bare, "--unchecked", *seed),
+        "echo, 64 calls": load(echo, "--unchecked", *seed, *MANY),
+        "server, 64 calls, known users": load(uncached, *seed, *MANY, unknown=0.0),
+        "server, closed": load(uncached, *seed, *again),
+        f"{WORKERS} workers, closed": load(servers.workers, *seed, *again),
+        "cached, closed": load(servers.cached, *seed),
+    }
+    capacity = closed["server, closed"]["whole_per_second"]
+    steady = ("--rate", min(RATE, STEADY * capacity))
+    return closed | {
         f"echo, {RATE}/s": load(echo, "--unchecked", *seed, "--rate", RATE),
         f"server, {RATE}/s": _staged(load, uncached, *seed, *again, "--rate", RATE),
         f"bare echo, {RATE}/s": load(bare, "--unchecked", *seed, "--rate", RATE),
         f"{WORKERS} workers, {RATE}/s": load(servers.workers, *seed, *again, "--rate", RATE),
-        f"{WORKERS} workers, closed": load(servers.workers, *seed, *again, *FULL),
-        "server, closed": load(uncached, *seed, *again, *FULL),
+        f"cached, {RATE}/s": load(servers.cached, *seed, *again, "--rate", RATE),
         **{
-            f"server, {share:.0%} of capacity": load(uncached, *seed, *again, "--rate", rates[f"{share:.0%}"])
+            f"server, {share:.0%} of capacity": load(uncached, *seed, *again, "--rate", share * capacity)
             for share in LOADS
         },
-        "cached, closed": load(servers.cached, *seed, *FULL),
-        f"cached, {RATE}/s": load(servers.cached, *seed, *again, "--rate", RATE),
-        "state, steady": load(servers.stateful, *seed, *again, "--rate", rates[STEADY]),
-        "state, steady and events": load(servers.stateful, *seed, "--rate", rates[STEADY], "--events", EVENTS_RATE),
+        "state, steady": load(servers.stateful, *seed, *again, *steady),
+        "state, steady and events": load(servers.stateful, *seed, *steady, "--events", EVENTS_RATE),
     }
 
 

@@ -46,7 +46,7 @@ def summary(table: Figures) -> dict[str, str]:
         return f"{_median(of(each[one]) / max(of(each[other]), 1e-9) for each in rounds):.2f}"
 
     closed, echo_closed, bare_closed = "server, closed, known users", "echo, closed", "bare echo, closed"
-    few, echo_few = "server, 16 calls, known users", "echo, 16 calls"
+    many, echo_many = "server, 64 calls, known users", "echo, 64 calls"
     calls = [calls for one in rounds for calls in one.values()]
     wrong, strangers = (sum(each.get(name, 0) for each in calls) for name in ("wrong", "not_their_own"))
     indexes = ", ".join(
@@ -55,13 +55,13 @@ def summary(table: Figures) -> dict[str, str]:
     )
     return {
         "CPU of a computed answer / echo": f"{ratio(closed, echo_closed, _cpu)} at full load,"
-        f" {ratio(few, echo_few, _cpu)} with 16 calls under way, {ratio(PROMISED, 'echo, 1000/s', _cpu)} at 1,000/s;"
+        f" {ratio(many, echo_many, _cpu)} with 64 calls under way, {ratio(PROMISED, 'echo, 1000/s', _cpu)} at 1,000/s;"
         f" / bare echo, which takes calls as the server does:"
         f" {ratio(closed, bare_closed, _cpu)}, {ratio(PROMISED, 'bare echo, 1000/s', _cpu)}",
         "capacity / echo": f"{ratio(closed, echo_closed, _whole)},"
         f" {_median(_whole(one[closed]) for one in rounds):,.0f} answers a second"
         f" for {_median(_whole(one[echo_closed]) for one in rounds):,.0f};"
-        f" {ratio(few, echo_few, _whole)} with 16 calls; / bare echo: {ratio(closed, bare_closed, _whole)},"
+        f" {ratio(many, echo_many, _whole)} with 64 calls; / bare echo: {ratio(closed, bare_closed, _whole)},"
         f" for {_median(_whole(one[bare_closed]) for one in rounds):,.0f}",
         "promise": f"p99 at 1,000/s {_median(_p99(one[PROMISED]) for one in rounds):.0f} ms by one server,"
         f" {_median(_p99(one[TWO]) for one in rounds):.0f} ms by two workers;"
