@@ -191,8 +191,8 @@ def _chosen(
             block, first, end = plain + cluster, at, min(at + 1, n_live)
         turn += 1
         looked_at += (end - first) * BLOCK
-        own_items, own_unit = items[block], unit[block]
         for row in live[first:end]:
+            own_items, own_unit = items[block], unit[block]
             found = np.uint64(used[row])
             if found + np.uint64(BLOCK) > item.shape[1]:
                 item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])

@@ -126,9 +126,8 @@ def _measure(registry: Registry, size: Size, effort: Effort) -> Figures:
         starts = [_start_seconds(options, Path(scratch)) for _ in range(effort.rounds)]
         with _servers(options, Path(scratch)) as servers:
             load = Loader(size, effort.seconds)
-            load(
-                servers.stateful, "--rate", RATE, "--events", EVENTS_RATE
-            )  # who did something lately is in both series
+            # So that users who did something lately are in both series.
+            load(servers.stateful, "--rate", RATE, "--events", EVENTS_RATE)
             rounds = [_round(load, servers, turn) for turn in range(effort.rounds)]
             memory = {
                 name: _pss_anon_mib(getattr(servers, name).process.pid, WORKERS if name == "workers" else 1)
