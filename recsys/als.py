@@ -7,6 +7,7 @@ c = 1 + alpha r, where r sums the weights of a user's events on an item, halved 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +22,10 @@ MOST_ITEMS = 500
 """Items of a history that are folded in; older ones would cost time and say little."""
 SHORT = 0.5
 """Items per factor up to which a history is short: the small system is the cheaper one."""
+REMEMBERED = 2048
+"""Histories whose vectors are remembered."""
+MOST_REMEMBERED = 64
+"""Histories that are asked for at once: of more, none is worth remembering."""
 AT_ONCE = 256
 """Short histories whose items' factors are held at once."""
 
@@ -116,6 +121,44 @@ def preferences(history: Histories, confidence: Confidence, limit: int) -> tuple
     """
     excess = confidence.excess(history.event_type, history.time)
     return als_kernels.preferences(history.indptr, history.item_num, excess, limit)
+
+
+class FoldIn:
+    """The user vectors of histories; the last ones are remembered, by what they are made of.
+
+    Who asks again has mostly done nothing since.
+
+    Args:
+        item_factors: float32[n_items, d].
+        gram: float32[d, d], as for :func:`fold_in`.
+        confidence: as in fitting.
+    """
+
+    __slots__ = ("_confidence", "_factors", "_remembered")
+
+    def __init__(self, item_factors: Float32s, gram: Float32s, confidence: Confidence) -> None:
+        inverse: Float32s = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
+        self._factors = item_factors, gram, inverse
+        self._confidence = confidence
+        self._remembered = lru_cache(REMEMBERED)(partial(_folded_in, *self._factors))
+
+    def __call__(self, history: Histories, rows: Int64s) -> Float32s:
+        """float32[m, d]: the vectors of some of the histories (int64[m]), as :func:`fold_in_histories` tells."""
+        if len(rows) > MOST_REMEMBERED:
+            item_factors, gram, inverse = self._factors
+            return fold_in_histories(item_factors, gram, history.rows(rows), self._confidence, inverse)
+        indptr, items, summed = preferences(history, self._confidence, MOST_ITEMS)
+        parts = [slice(indptr[row], indptr[row + 1]) for row in rows]
+        return np.array([self._remembered(items[own].tobytes(), summed[own].tobytes()) for own in parts])
+
+
+def _folded_in(item_factors: Float32s, gram: Float32s, inverse: Float32s, items: bytes, confidence: bytes) -> Float32s:
+    """float32[d]: the user vector of one history."""
+    item_num, own = np.frombuffer(items, dtype=np.int64), np.frombuffer(confidence)
+    if len(item_num) > SHORT * len(gram):
+        return fold_in(item_factors, gram, item_num, own)
+    vector: Float32s = fold_in_short(item_factors, inverse, np.array([0, len(item_num)]), item_num, own)[0]
+    return vector
 
 
 def fold_in_histories(

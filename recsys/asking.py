@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from recsys.interactions import Histories
-from recsys.live import with_live
+from recsys.live import LiveEntries, with_live
 from recsys.queries import QueryBatch, exclusions
 from recsys.slate import Asked
-from recsys.types import Bools, EventType, ExcludePolicy, Int32s, Int64s, Query
+from recsys.types import Bools, EventType, ExcludePolicy, Int32s, Query
 from recsys.vocabulary import MAX_ID_BYTES, UNKNOWN, Vocabulary
 
 NOTHING = np.zeros(0, dtype=np.int32)
@@ -21,6 +20,7 @@ def batch_of(
     queries: Sequence[Query],
     users: Vocabulary,
     items: Vocabulary,
+    live: LiveEntries,
     history_of: Callable[[Int32s], Histories],
     window: tuple[int, int],
     allowed_items: Bools | None,
@@ -31,6 +31,7 @@ def batch_of(
         queries: at least one; all of one time and with the same parameters.
         users: of the histories.
         items: of the catalogue.
+        live: makes entries of live events.
         history_of: the histories in the bundle, by user.
         window: first and last time that a query can count as asked at, unix seconds.
         allowed_items: bool[n_items], what may be in the slates of all of them; None: every item.
@@ -38,19 +39,23 @@ def batch_of(
     count, n_items, (first, last) = len(queries), len(items), window
     asked_at, policy = queries[0].now, queries[0].parameters.exclude_policy
     user_num = np.array([users.num(query.user_id) for query in queries], dtype=np.int32)
-    now = np.array([min(max(asked_at, first), last)] * count, dtype=np.int64)
+    now = min(max(asked_at, first), last)
     history = stored = history_of(user_num)
+    if any(query.live_events for query in queries):
+        told = [live.of(query.user_id, query.live_events) for query in queries]
+        history = with_live(stored, told, asked_at, now, first)
     further: list[Int32s] = []
-    if any(query.live_events or query.seed_item_ids or query.exclude_item_ids for query in queries):
+    if any(query.seed_item_ids or query.exclude_item_ids for query in queries):
         seeds = [known_items(items, query.seed_item_ids) for query in queries]
-        history = _told(stored, queries, seeds, items, now, first)
+        if any(map(len, seeds)):
+            history = history.preceded_by(seeds, np.full(count, now), EventType.VIEW_ITEM)
         further = [
             np.concatenate([known_items(items, query.exclude_item_ids), seed])
             for query, seed in zip(queries, seeds, strict=True)
         ]
     return QueryBatch(
         user_num if history is stored else _stale(user_num, history, stored),
-        now,
+        np.full(count, now),
         history,
         np.array([policy != ExcludePolicy.NONE] * count),
         n_items,
@@ -59,28 +64,12 @@ def batch_of(
     )
 
 
-def _told(
-    stored: Histories, queries: Sequence[Query], seeds: list[Int32s], items: Vocabulary, now: Int64s, until: int
-) -> Histories:
-    """The histories with the live events and then the seed items of their queries put first."""
-    history = with_live(stored, [query.live_events for query in queries], items)
-    if history is not stored:
-        history = _at(history, np.array([query.now for query in queries]), now, until)
-    return history.preceded_by(seeds, now, EventType.VIEW_ITEM) if any(map(len, seeds)) else history
-
-
 def _stale(user_num: Int32s, history: Histories, stored: Histories) -> Int32s:
     """The users, without those of whom more is known than is stored."""
-    fresh = np.diff(history.indptr) > np.diff(stored.indptr)
-    return np.where(fresh, UNKNOWN, user_num).astype(np.int32)
-
-
-def _at(history: Histories, asked_at: Int64s, now: Int64s, until: int) -> Histories:
-    """The histories with live events as old as they are, counted from the times at which queries count as asked."""
-    live = np.flatnonzero(history.time >= until)
-    row, time = history.row[live], history.time.copy()
-    time[live] = (time[live] - (asked_at - now)[row]).clip(until, now[row])
-    return replace(history, time=time)
+    more = history.indptr - stored.indptr
+    left = user_num.copy()
+    left[more[1:] > more[:-1]] = UNKNOWN
+    return left
 
 
 def asked_of(query: Query, items: Vocabulary) -> Asked:

@@ -7,7 +7,7 @@ import numpy as np
 from recsys.half_kernels import half
 from recsys.kernel import brief_kernel, kernel
 from recsys.memory_kernels import ask_for
-from recsys.types import SECONDS_PER_DAY, Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt16s
+from recsys.types import SECONDS_PER_DAY, Array, Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt16s
 
 AHEAD = 16
 """Users whose rows, each anywhere in memory, are asked for ahead."""
@@ -60,6 +60,47 @@ def rows_of(
                 items[at], types[at], times[at] = item_num[shift + at], event_type[shift + at], time[shift + at]
                 prices[at], sessions[at] = price[shift + at], session_num[shift + at]
     return starts, items, types, times, prices, sessions
+
+
+@kernel
+def preceded(
+    starts: Int64s,
+    entries: Array,
+    indptr: Int64s,
+    item_num: Int32s,
+    event_type: Int8s,
+    time: Int64s,
+    price: Float32s,
+    session_num: Int32s,
+) -> tuple[Int64s, Int32s, Int8s, Int64s, Float32s, Int32s]:
+    """Histories with entries put first, but for those without an item: indptr int64[q + 1] and the columns.
+
+    Args:
+        starts: int64[q + 1], of the entries of each row.
+        entries: recsys.interactions.ENTRY[n].
+        indptr: int64[q + 1], of the histories' rows.
+        item_num: int32[m].
+        event_type: int8[m].
+        time: int64[m].
+        price: float32[m].
+        session_num: int32[m].
+    """
+    most, used = len(entries) + len(item_num), 0
+    items, types = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int8)
+    times, prices = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.float32)
+    sessions, begins = np.empty(most, dtype=np.int32), np.zeros_like(indptr)
+    for row in range(len(indptr) - 1):
+        for at in range(starts[row], starts[row + 1]):
+            entry = entries[at]
+            items[used], types[used], times[used] = entry.item_num, entry.event_type, entry.time
+            prices[used], sessions[used] = entry.price, entry.session_num
+            used += entry.item_num >= 0
+        for at in range(indptr[row], indptr[row + 1]):
+            items[used], types[used], times[used] = item_num[at], event_type[at], time[at]
+            prices[used], sessions[used] = price[at], session_num[at]
+            used += 1
+        begins[row + 1] = used
+    return begins, items[:used], types[:used], times[:used], prices[:used], sessions[:used]
 
 
 @brief_kernel
@@ -122,11 +163,11 @@ def decayed(
 def vectors_of(users: Int32s, halves: UInt16s) -> Float32s:
     """float32[q, d]: the vectors of some users (int32[q], none -1), from the bits of float16[n, d], all finite."""
     width = halves.shape[1]
-    vectors = np.empty((len(users), width), dtype=np.float32)
+    vectors = np.zeros((len(users), width), dtype=np.float32)
     for row in range(-AHEAD, len(users)):
-        if row + AHEAD < len(users):
+        if row + AHEAD < len(users) and users[row + AHEAD] >= 0:
             ask_for(halves, users[row + AHEAD] * width, (users[row + AHEAD] + 1) * width)
-        if row >= 0:
+        if row >= 0 and users[row] >= 0:
             own, user = vectors[row], halves[users[row]]
             for column in range(np.uint64(width)):
                 own[column] = half(user[column])

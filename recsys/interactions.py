@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from itertools import accumulate
 
 import numpy as np
 
@@ -13,6 +14,17 @@ from recsys.types import Array, Bools, EventType, Float32s, Int8s, Int32s, Int64
 
 NEW_SESSION = -1
 """session_num of a visit that the bundle does not know."""
+ENTRY = np.dtype(
+    [
+        ("item_num", np.int32),
+        ("session_num", np.int32),
+        ("time", np.int64),
+        ("price", np.float32),
+        ("event_type", np.int8),
+    ],
+    align=True,
+)
+"""One entry of a history, with the columns of :class:`Histories`; an item of -1 is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +156,18 @@ class Histories:
 
     def preceded_by(self, items: list[Int32s], time: Int64s, event_type: EventType) -> Histories:
         """These histories with a new visit put first: in row r the items[r], all of one type and at time[r]."""
-        length = [len(part) for part in items]
-        indptr, item_num = np.concatenate(([0], np.cumsum(length))), np.concatenate(items).astype(np.int32)
-        n = len(item_num)
-        types, session_num = np.full(n, event_type, dtype=np.int8), np.full(n, NEW_SESSION, dtype=np.int32)
-        price = np.full(n, np.nan, dtype=np.float32)
-        return Histories(indptr, item_num, types, np.repeat(time, length), price, session_num).followed_by(self)
+        starts = np.array([0, *accumulate(map(len, items))])
+        entries = np.empty(starts[-1], dtype=ENTRY)
+        entries["item_num"] = np.concatenate(items)
+        entries["session_num"], entries["price"], entries["event_type"] = NEW_SESSION, np.nan, event_type
+        entries["time"] = np.repeat(time, np.diff(starts))
+        return self.after(starts, entries)
 
-    def followed_by(self, older: Histories) -> Histories:
-        """These histories, each with the entries of the same row of others behind its own."""
-        own = np.arange(len(self.item_num)) + np.repeat(older.indptr[:-1], np.diff(self.indptr))
-        others = np.arange(len(older.item_num)) + np.repeat(self.indptr[1:], np.diff(older.indptr))
-        columns = []
-        for first, second in zip(self.columns, older.columns, strict=True):
-            column = np.empty(len(first) + len(second), dtype=second.dtype)
-            column[own], column[others] = first, second
-            columns.append(column)
-        return Histories(self.indptr + older.indptr, *columns)
+    def after(self, starts: Int64s, entries: Array) -> Histories:
+        """These histories with entries put first: in row r ``starts[r]:starts[r + 1]``, without unknown items.
+
+        Args:
+            starts: int64[n + 1].
+            entries: ENTRY[m].
+        """
+        return Histories(*history_kernels.preceded(starts, entries, self.indptr, *self.columns))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from recsys.catalogue import ItemCatalogue
 from recsys.interactions import Histories
+from recsys.live import LiveEntries
 from recsys.ranker import Ranker
 from recsys.retriever import Retriever
 from recsys.scorer import Scorer
@@ -38,6 +39,7 @@ class Model:
         shelf: what rules know of the items.
         retriever: by all sources.
         scorer: of the ranker, where there is one.
+        live: live events as entries of histories.
         history_of: the histories of some users, as :meth:`recsys.interactions.Histories.rows` tells.
     """
 
@@ -54,6 +56,7 @@ class Model:
     shelf: Shelf = field(init=False, repr=False, compare=False)
     retriever: Retriever = field(init=False, repr=False, compare=False)
     scorer: Scorer | None = field(init=False, repr=False, compare=False)
+    live: LiveEntries = field(init=False, repr=False, compare=False)
     history_of: Callable[[Int32s], Histories] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -67,4 +70,5 @@ class Model:
         object.__setattr__(self, "shelf", Shelf(self.catalogue, self.items, None if als is None else als.item_factors))
         scorer = self.ranker and self.ranker.scorer(self.snapshot.stats, len(sources))
         object.__setattr__(self, "scorer", scorer)
+        object.__setattr__(self, "live", LiveEntries(self.items))
         object.__setattr__(self, "history_of", self.snapshot.histories.reader())

@@ -11,7 +11,6 @@ import numpy as np
 from recsys import stages
 from recsys.asking import asked_of, batch_of, known_items
 from recsys.candidates import Candidates
-from recsys.live import with_live
 from recsys.model import Model
 from recsys.queries import QueryBatch, for_users
 from recsys.rules import EVERY_ITEM
@@ -83,8 +82,8 @@ class Recommender:
             return True
         if any(items.num(item) != UNKNOWN for item in query.seed_item_ids):
             return True
-        nobody = histories.rows(np.array([UNKNOWN]))
-        return bool(query.live_events) and bool(with_live(nobody, [query.live_events], items).indptr[-1])
+        live = query.live_events and self.model.live.of(query.user_id, query.live_events)["item_num"]
+        return any(item != UNKNOWN for item in live)
 
     def answer(self, queries: Sequence[Query], timer: Timer) -> Answer:
         """One slate for each query, in order.
@@ -172,7 +171,7 @@ class Recommender:
             wanted = model.catalogue.mask(first.rules.condition, model.items)
             allowed = wanted if allowed is None else wanted & allowed
         window = (self.identity.until, model.latest)
-        return batch_of(queries, model.users, model.items, model.history_of, window, allowed)
+        return batch_of(queries, model.users, model.items, model.live, model.history_of, window, allowed)
 
     def _ordered(self, query: Query) -> tuple[Slate, list[Exception]]:
         """One query's own candidates as a slate, and what failed on the way."""

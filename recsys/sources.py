@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys import history_kernels, proposal_kernels, row_kernels
-from recsys.als import Confidence, fold_in_histories
+from recsys.als import Confidence, FoldIn
 from recsys.fetching import EVERY_ITEM, POSITIVE, Rows, permitted, slots
 from recsys.halves import bits_of
 from recsys.item_index import ItemIndex
@@ -64,8 +64,8 @@ class AlsSource:
         confidence: as in fitting.
         index: over the item factors.
         bits: uint16[n_items, d], of the item factors in half precision.
-        inverse: float32[d, d], of the gram matrix, by which short histories fold in fast.
         length: float32[n_items], of the item factors; infinite where they are nothing.
+        fold_in: makes vectors of histories.
         known_bits: these bits, where they are known.
     """
 
@@ -76,13 +76,13 @@ class AlsSource:
     index: ItemIndex
     name: str = "als"
     bits: UInt16s = field(init=False, repr=False)
-    inverse: Float32s = field(init=False, repr=False)
     length: Float32s = field(init=False, repr=False)
+    fold_in: FoldIn = field(init=False, repr=False, compare=False)
     known_bits: InitVar[UInt16s | None] = None
 
     def __post_init__(self, known_bits: UInt16s | None) -> None:
         object.__setattr__(self, "bits", bits_of(self.item_factors, known_bits))
-        object.__setattr__(self, "inverse", np.linalg.inv(self.gram.astype(np.float64)).astype(np.float32))
+        object.__setattr__(self, "fold_in", FoldIn(self.item_factors, self.gram, self.confidence))
         length = np.linalg.norm(self.item_factors, axis=1).astype(np.float32)
         object.__setattr__(self, "length", np.where(length > 0, length, np.float32(np.inf)))
 
@@ -96,20 +96,19 @@ class AlsSource:
         """float32[q, d]: stored user factors, or folded in where the history is fresh."""
         if batch.vectors is not None:
             return batch.vectors
-        known = batch.user_num >= 0
-        if known.all():
-            return self._stored(batch.user_num)
-        vectors = np.zeros((len(batch), self.item_factors.shape[1]), dtype=np.float32)
-        vectors[known] = self._stored(batch.user_num[known])
-        fresh = batch.history.rows(np.flatnonzero(~known))
-        vectors[~known] = fold_in_histories(self.item_factors, self.gram, fresh, self.confidence, self.inverse)
+        fresh = np.flatnonzero(batch.user_num < 0)
+        vectors = self._stored(batch.user_num)
+        if len(fresh):
+            vectors[fresh] = self.fold_in(batch.history, fresh)
         return vectors
 
     def _stored(self, user_num: Int32s) -> Float32s:
-        """float32[q, d]: the factors of some users."""
-        if len(self.user_bits) == 0:
+        """float32[q, d]: the factors of some users; anything for -1."""
+        if len(self.user_bits):
+            return history_kernels.vectors_of(user_num, self.user_bits)
+        if len(self.user_factors):
             return self.user_factors[user_num]
-        return history_kernels.vectors_of(user_num, self.user_bits)
+        return np.empty((len(user_num), self.user_factors.shape[1]), dtype=np.float32)
 
     def propose(self, batch: QueryBatch, k: int) -> Proposal:
         """The k items of largest inner product."""

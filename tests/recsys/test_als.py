@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 import builders
 import worlds
 from recsys import als
-from recsys.als import Confidence, fold_in, fold_in_histories, fold_in_short, preferences
+from recsys.als import MOST_REMEMBERED, Confidence, FoldIn, fold_in, fold_in_histories, fold_in_short, preferences
 from recsys.config import AlsSection
 from recsys.interactions import Histories
 from recsys.types import SECONDS_PER_DAY, EventType
@@ -143,6 +143,22 @@ def test_a_vector_is_the_same_to_the_last_bit_whoever_else_is_in_the_batch(width
     for row, vector in enumerate(together):
         alone = fold_in_histories(factors, gram, histories.rows(np.array([row])), CONFIDENCE, inverse)
         np.testing.assert_array_equal(vector, alone[0])
+
+
+def test_a_remembered_vector_is_that_of_what_the_history_says_now():
+    random = np.random.default_rng(5)
+    factors = random.normal(size=(300, 16)).astype(np.float32)
+    gram = factors.T @ factors + 5 * np.eye(16, dtype=np.float32)
+    inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
+    fold = FoldIn(factors, gram, CONFIDENCE)
+    for _ in range(20):  # few items and lengths: what is remembered and what is not are alike
+        histories = some_histories(random, random.integers(0, 3, MOST_REMEMBERED + 6).tolist(), 4)
+        whole = fold_in_histories(factors, gram, histories, CONFIDENCE, inverse)
+        for count in (1, MOST_REMEMBERED, len(histories)):
+            rows = random.permutation(len(histories))[:count]
+            got = fold(histories, rows)
+            np.testing.assert_array_equal(got, whole[rows])
+            got[:] = 0  # what a caller does with it changes nothing
 
 
 @pytest.mark.parametrize("length", [1, 3, 5, 200])
