@@ -109,6 +109,20 @@ class UserState:
     version: int = 0
 
 
+class Appended(NamedTuple):
+    """What became of an event.
+
+    Attributes:
+        is_new: whether it is stored; else its id was known.
+        before: the mark of its user before it came, and
+        after: then; the same where it joins no history.
+    """
+
+    is_new: bool
+    before: int = 0
+    after: int = 0
+
+
 class EventLog(StateFile):
     """The log in a state directory; one thread at a time may use an object, any number of objects one directory.
 
@@ -131,12 +145,12 @@ class EventLog(StateFile):
         super().close()
         self._marks.close()
 
-    def append(self, events: Sequence[LoggedEvent]) -> list[bool]:
-        """Store events, all or none; whether each is new. They are on disk when it returns."""
+    def append(self, events: Sequence[LoggedEvent]) -> list[Appended]:
+        """Store events, all or none; what became of each. They are on disk when it returns."""
         with transaction(self._connection, self._path) as connection:
-            sequences = self._append(connection, events)
-        self._marks.keep(max(sequences, default=0))
-        return [sequence > 0 for sequence in sequences]
+            appended, last = self._append(connection, events)
+        self._marks.keep(last)
+        return appended
 
     def mark(self, user_id: str, since: int) -> int:
         """0 where a user has no event since a time (unix seconds); else what changes with each further one.
@@ -190,13 +204,14 @@ class EventLog(StateFile):
         for _ in shrink(self._connection, self._path):
             yield 0
 
-    def _append(self, connection: sqlite3.Connection, events: Sequence[LoggedEvent]) -> list[int]:
-        """The sequence number of each event that is new, and 0 for the others."""
-        sequences = _appended(connection, events)
+    def _append(self, connection: sqlite3.Connection, events: Sequence[LoggedEvent]) -> tuple[list[Appended], int]:
+        """What became of each event, and the sequence number of the last one that is new."""
+        sequences, appended = _appended(connection, events), []
         for event, sequence in zip(events, sequences, strict=True):
-            if sequence and event.counts:
-                self._marks.add(event.user_id, event.event_time, sequence)
-        return sequences
+            counts = sequence and event.counts
+            marks = self._marks.add(event.user_id, event.event_time, sequence) if counts else ()
+            appended.append(Appended(sequence > 0, *marks))
+        return appended, max(sequences, default=0)
 
     def _mark_all(self) -> None:
         """Mark what no mark on disk tells of: a power failure took them, or they were never made."""

@@ -48,14 +48,15 @@ class EventMarks:
         mark = self._numbers[_place(user_id)]
         return mark if mark >> _SEQUENCE_BITS > since // SECONDS_PER_DAY else 0
 
-    def add(self, user_id: str, time: int, sequence: int) -> None:
-        """Mark an event of a user at a time (unix seconds)."""
+    def add(self, user_id: str, time: int, sequence: int) -> tuple[int, int]:
+        """Mark an event of a user at a time (unix seconds); the mark before and after."""
         place = _place(user_id)
         mark = self._numbers[place]
         day = min(max(mark >> _SEQUENCE_BITS, time // SECONDS_PER_DAY + 1), _LAST_DAY)
         marked = day << _SEQUENCE_BITS | max(mark & _SEQUENCE, sequence)
         if marked != mark:
             self._numbers[place] = marked
+        return mark, marked
 
     def keep(self, sequence: int) -> None:
         """Bring the marks to the disk now and then; all up to this sequence number are committed."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from recsys.errors import StateError
-from recsys.event_log import EventLog, LoggedEvent
+from recsys.event_log import Appended, EventLog, LoggedEvent
 from recsys_server.errors import DeadlineError, OverloadedError, StorageError
 
 MOST_TOGETHER = 5_000
@@ -24,11 +24,15 @@ class Recorder:
     Args:
         log: this object alone uses it.
         max_waiting: calls.
+        told: of events that are on disk, before those who sent them.
     """
 
-    def __init__(self, log: EventLog, max_waiting: int) -> None:
+    def __init__(
+        self, log: EventLog, max_waiting: int, told: Callable[[Sequence[LoggedEvent], Sequence[Appended]], None]
+    ) -> None:
         self._log = log
         self._max_waiting = max_waiting
+        self._told = told
         self._waiting: list[_Call] = []
         self._thread = ThreadPoolExecutor(1, "events")
         self._writing: asyncio.Task[None] | None = None
@@ -70,14 +74,15 @@ class Recorder:
             calls = self._next_calls()
             together = [event for events, _ in calls for event in events]
             try:
-                accepted = await asyncio.get_running_loop().run_in_executor(self._thread, self._log.append, together)
+                appended = await asyncio.get_running_loop().run_in_executor(self._thread, self._log.append, together)
+                self._told(together, appended)
             except StateError as error:
                 _log.error("events were not stored: %s", error)  # a disk's error has no trace
                 _fail(calls, StorageError(f"nothing was stored: {error}"))
             except Exception as error:  # noqa: BLE001 - whatever it is, the calls must end
                 _fail(calls, error)
             else:
-                _answer(calls, accepted)
+                _answer(calls, [one.is_new for one in appended])
 
     def _next_calls(self) -> list[_Call]:
         """The calls of one transaction, which wait no longer: at least one."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recsys.event_log import EventLog, UserState
+from recsys.event_log import Appended, EventLog, LoggedEvent, UserState
 from recsys.event_marks import last_of
 from recsys.live import MOST_LIVE_EVENTS, merged
 from recsys.types import LiveEvent
@@ -24,7 +25,7 @@ class _Kept:
         mark: of the user when they were read.
         taken: the last sequence number of the log then.
         rows: newest first, also those that tell the same twice.
-        state: of them.
+        state: of them; its events are the very rows where none tells the same twice.
     """
 
     since: int
@@ -38,7 +39,7 @@ class Lately:
     """The events of users, newest first, each once, at most 200: all that any server has acknowledged.
 
     Most users have none, which the log's marks tell without a look into the file. Those of others are read when their
-    mark changes, and only what is new.
+    mark changes, and only what is new; and not where all that changed it was told.
 
     Args:
         log: to read from.
@@ -75,15 +76,18 @@ class Lately:
         self._kept.clear()
         self._size = 0
 
+    def told(self, events: Sequence[LoggedEvent], appended: Sequence[Appended]) -> None:
+        """Events that are in the log now, and what became of them."""
+        for event, (_, before, after) in zip(events, appended, strict=True):
+            kept = self._kept.get(event.user_id)
+            if kept is None or kept.mark != before or before == after:
+                continue  # he is not asked for, somebody else has changed the mark too, or there is no news
+            news = (event.live,) if event.event_time >= kept.since else ()
+            self._keep(event.user_id, _after(kept, news, after, last_of(after), last_of(after)))
+
     def _read(self, user_id: str, mark: int, before: _Kept) -> _Kept:
         news, taken = self._log.news(user_id, before.since, MOST_LIVE_EVENTS, before.taken)
-        rows = before.rows
-        if news.events:
-            rows = tuple(sorted((*news.events, *rows), key=_newest_first)[:MOST_LIVE_EVENTS])
-        elif before.mark:
-            return _Kept(before.since, mark, taken, rows, before.state)
-        state = UserState(merged(rows, (), before.since), news.version)
-        return _Kept(before.since, mark, taken, rows, state)
+        return _after(before, news.events, mark, taken, news.version)
 
     def _keep(self, user_id: str, now: _Kept) -> None:
         self._remove(self._kept.pop(user_id, None))
@@ -95,6 +99,21 @@ class Lately:
     def _remove(self, kept: _Kept | None) -> None:
         if kept is not None:
             self._size -= 1 + len(kept.rows)
+
+
+def _after(before: _Kept, news: tuple[LiveEvent, ...], mark: int, taken: int, version: int) -> _Kept:
+    """What is kept once events have come, newest first, the last of them with the number ``version``."""
+    since, rows = before.since, before.rows
+    if not news:
+        return _Kept(since, mark, taken, rows, before.state)
+    near = next((place for place, one in enumerate(rows) if one.time < news[-1].time), len(rows))
+    newest = merged((*news, *rows[:near]), (), since)
+    if rows is before.state.events and len(newest) == len(news) + near:  # mostly, and few are compared
+        rows = events = (*newest, *rows[near:])[:MOST_LIVE_EVENTS]
+    else:
+        rows = tuple(sorted((*news, *rows), key=_newest_first)[:MOST_LIVE_EVENTS])
+        events = merged(rows, (), since)
+    return _Kept(since, mark, taken, rows, UserState(rows if events == rows else events, version))
 
 
 def _newest_first(event: LiveEvent) -> int:

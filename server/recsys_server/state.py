@@ -63,7 +63,7 @@ class State:
         self._events = EventLog(directory)
         self._lately = Lately(self._events)
         self._exposures = ExposureLog(directory)
-        self.recorder = Recorder(EventLog(directory), max_waiting)
+        self.recorder = Recorder(EventLog(directory), max_waiting, self._lately.told)
         self.exposures = LogWriter[Exposure]("exposures", ExposureLog(directory), dropped)
         self.samples = LogWriter[Sample]("samples", SampleLog(directory), dropped)
         self._personal = 0

@@ -10,7 +10,7 @@ from recsys import event_marks
 from recsys.errors import StateError
 from recsys.event_log import EventLog
 from recsys.types import SECONDS_PER_DAY as DAY
-from suites.event_log_suite import EventLogSuite, event, stored
+from suites.event_log_suite import EventLogSuite, accepted, event, stored
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_torn_tail_is_cut_at_the_last_whole_commit(open_log, tmp_path):
             file.truncate(size)
         mended = EventLog(torn)
         assert [one.event_id for one in stored(mended)] == ["a", "b"]
-        assert mended.append([event("c"), event("a")]) == [True, False]
+        assert accepted(mended, [event("c"), event("a")]) == [True, False]
         mended.close()
 
 
@@ -74,8 +74,8 @@ def test_of_many_events_at_once_each_new_one_is_stored_and_marked_with_its_numbe
     log.append([event(str(number), user_id=f"u{number}") for number in known])
     marks = {number: log.mark(f"u{number}", 0) for number in known}
     many = [event(str(number), user_id=f"u{number}") for number in range(450)]
-    accepted = log.append([*many, many[7]])
-    assert accepted == [number not in known for number in range(450)] + [False]
+    kept = accepted(log, [*many, many[7]])
+    assert kept == [number not in known for number in range(450)] + [False]
     numbered = {one.event_id: sequence for part in log.scan_numbered() for sequence, one in part}
     assert list(numbered) == ["before", *map(str, known), *(str(n) for n in range(450) if n not in known)]
     for number in range(450):
@@ -90,7 +90,7 @@ def test_an_append_that_fails_stores_nothing_and_the_log_goes_on(open_log):
     with pytest.raises(StateError, match=r"events\.db"):
         log.append([event("a"), event("b")._replace(item_id=None)])
     assert stored(log) == []
-    assert log.append([event("a")]) == [True]
+    assert accepted(log, [event("a")]) == [True]
 
 
 def test_a_pruned_log_gives_its_space_back(open_log, tmp_path):
@@ -106,7 +106,7 @@ def test_a_pruned_log_gives_its_space_back(open_log, tmp_path):
 def test_many_may_make_the_log_at_once(tmp_path):
     def start(number):
         log = EventLog(tmp_path / "new")
-        done.append(log.append([event(str(number))]))
+        done.append(accepted(log, [event(str(number))]))
         log.close()
 
     done = []

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from recsys import event_marks
 from recsys.errors import StateError
 from recsys.event_log import EventLog, LoggedEvent
 from recsys.live import MOST_LIVE_EVENTS, merged
@@ -56,6 +57,43 @@ def test_whatever_comes_the_events_are_those_of_the_log(log, writer):
             assert (state.events, state.version) == read(writer, user)
         if number % 50 == 0:
             assert lately.of_user("u", SINCE + 2).events == read(writer, "u", SINCE + 2)[0]
+
+
+def test_what_is_told_is_as_if_it_were_read_whoever_else_writes(log, writer, tmp_path):
+    random.seed(6)
+    lately, users = Lately(log), ["u", "v", alike("u")]
+    with contextlib.closing(EventLog(tmp_path)) as other:
+        for number in range(400):
+            time = SINCE + random.choice([-DAY, -1, 0, 1, number, number // 9])
+            events = [
+                event(f"{number}-{each}", time, random.choice(users), random.choice("abcdefgh"))
+                for each in range(random.randrange(1, 4))
+            ]
+            if random.random() < 0.8:
+                again = [*events, event(f"{number - 1}-0")]
+                lately.told(again, writer.append(again))
+            else:
+                other.append(events)
+            for user in random.sample(users, 2):
+                state = lately.of_user(user, SINCE)
+                assert (state.events, state.version) == read(writer, user)
+
+
+def alike(user_id):
+    """Another user, who shares the mark of one."""
+    place = event_marks._place(user_id)
+    return next(other for other in map(str, range(10**8)) if event_marks._place(other) == place)
+
+
+def test_what_was_told_is_not_read_again(log, writer):
+    lately = Lately(log)
+    writer.append([event(0)])
+    lately.of_user("u", SINCE)
+    for number in range(1, 250):
+        events = [event(number, SINCE + number // 3, item_id=f"i{number}"), event(f"v{number}", user_id="v")]
+        lately.told(events, writer.append(events))
+        assert lately.of_user("u", SINCE).events == read(writer)[0]
+    assert log.reads == 1
 
 
 def test_more_events_than_are_kept_are_cut_to_the_newest(log, writer):
