@@ -6,6 +6,7 @@ c = 1 + alpha r, where r sums the weights of a user's events on an item, halved 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -134,30 +135,29 @@ class FoldIn:
         confidence: as in fitting.
     """
 
-    __slots__ = ("_confidence", "_factors", "_remembered")
+    __slots__ = ("_fold_in", "_remembered", "_until")
 
     def __init__(self, item_factors: Float32s, gram: Float32s, confidence: Confidence) -> None:
         inverse: Float32s = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
-        self._factors = item_factors, gram, inverse
-        self._confidence = confidence
-        self._remembered = lru_cache(REMEMBERED)(partial(_folded_in, *self._factors))
+        self._fold_in = partial(fold_in_histories, item_factors, gram, confidence=confidence, inverse=inverse)
+        self._remembered = lru_cache(REMEMBERED)(partial(_of_bytes, self._fold_in))
+        self._until = confidence.until
 
     def __call__(self, history: Histories, rows: Int64s) -> Float32s:
         """float32[m, d]: the vectors of some of the histories (int64[m]), as :func:`fold_in_histories` tells."""
         if len(rows) > MOST_REMEMBERED:
-            item_factors, gram, inverse = self._factors
-            return fold_in_histories(item_factors, gram, history.rows(rows), self._confidence, inverse)
-        indptr, items, summed = preferences(history, self._confidence, MOST_ITEMS)
-        parts = [slice(indptr[row], indptr[row + 1]) for row in rows]
-        return np.array([self._remembered(items[own].tobytes(), summed[own].tobytes()) for own in parts])
+            return self._fold_in(history.rows(rows))
+        columns = history.item_num, history.event_type, np.minimum(history.time, self._until)  # all that counts
+        parts = [slice(history.indptr[row], history.indptr[row + 1]) for row in rows]
+        return np.array([self._remembered(*[column[own].tobytes() for column in columns]) for own in parts])
 
 
-def _folded_in(item_factors: Float32s, gram: Float32s, inverse: Float32s, items: bytes, confidence: bytes) -> Float32s:
-    """float32[d]: the user vector of one history."""
-    item_num, own = np.frombuffer(items, dtype=np.int64), np.frombuffer(confidence)
-    if len(item_num) > SHORT * len(gram):
-        return fold_in(item_factors, gram, item_num, own)
-    vector: Float32s = fold_in_short(item_factors, inverse, np.array([0, len(item_num)]), item_num, own)[0]
+def _of_bytes(fold_in: Callable[[Histories], Float32s], items: bytes, types: bytes, times: bytes) -> Float32s:
+    """float32[d]: the vector of the history that has these columns."""
+    item_num, event_type = np.frombuffer(items, dtype=np.int32).copy(), np.frombuffer(types, dtype=np.int8)
+    unsaid = np.zeros(len(item_num), dtype=np.float32), np.zeros(len(item_num), dtype=np.int32)
+    indptr, time = np.array([0, len(item_num)]), np.frombuffer(times, dtype=np.int64)
+    vector: Float32s = fold_in(Histories(indptr, item_num, event_type, time, *unsaid))[0]
     return vector
 
 
