@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from recsys.kernel import has
 from recsys.types import Float32s, Int32s, UInt8s
 
-BLOCK = 256
+BLOCK = 128
 """Items of a block."""
 COLUMNS = 4
 """Columns of an item whose codes stand together."""

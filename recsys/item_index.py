@@ -20,7 +20,7 @@ PROBES = (8, 16, 32, 64)
 LONGEST = (0.025, 0.05, 0.1)
 """Shares of the items that are in no cluster, being the longest."""
 REACHES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
-CLUSTER = 192
+CLUSTER = 128
 """Items of a cluster, on average."""
 CENTRE_COST = 8.0
 """A cluster costs a query so many times what an item in a block does, besides its centre, which counts as one."""

@@ -16,7 +16,7 @@ from recsys.errors import BundleError
 from recsys.large_pages import in_large_pages
 from recsys.section import Section
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 MANIFEST = "manifest.json"
 SEAL = "manifest.json.sha256"
 """Holds the hash of the manifest, in the format of sha256sum."""
