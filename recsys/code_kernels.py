@@ -165,21 +165,39 @@ sums: Any = _sums(portable=False)
 portable_sums: Any = _sums(portable=True)
 
 
-def _bits(context: Any, product: Any, units: Any, first: Any, place: Any, bar: Any) -> Any:  # noqa: ARG001 - as numba calls it
-    """Which of WORD products reach a bar when each is multiplied by its unit, as the bits of a uint64."""
+def _read(context: Any, builder: Any, signature: Any, arguments: Any, which: int, offset: Any) -> Any:
+    """WORD numbers of an array, from a place on."""
+    array = context.make_array(signature.args[which])(context, builder, arguments[which])
+    form = _NUMBER if signature.args[which].dtype == types.int32 else _FLOAT
+    place = builder.bitcast(builder.gep(array.data, [offset]), ir.VectorType(form, WORD).as_pointer())
+    return builder.load(place, align=4)
+
+
+def _reached(builder: Any, score: Any, bar: Any) -> Any:
+    """Which of WORD scores reach a bar, as the bits of a uint64."""
+    reached = builder.fcmp_ordered(">=", score, _spread(builder, bar, WORD))
+    return builder.bitcast(reached, ir.IntType(WORD))
+
+
+def _products(context: Any, product: Any, units: Any, first: Any, place: Any, bar: Any) -> Any:  # noqa: ARG001 - as numba calls it
+    """Which of WORD products reach a bar when each is multiplied by its unit."""
 
     def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def read(which: int, offset: Any, form: Any) -> Any:
-            array = context.make_array(signature.args[which])(context, builder, arguments[which])
-            place = builder.bitcast(builder.gep(array.data, [offset]), ir.VectorType(form, WORD).as_pointer())
-            return builder.load(place, align=4)
-
-        unit = read(1, builder.add(arguments[2], arguments[3]), _FLOAT)
-        score = builder.fmul(builder.sitofp(read(0, arguments[3], _NUMBER), unit.type), unit)
-        reached = builder.fcmp_ordered(">=", score, _spread(builder, arguments[4], WORD))
-        return builder.bitcast(reached, ir.IntType(WORD))
+        own = (context, builder, signature, arguments)
+        unit = _read(*own, 1, builder.add(arguments[2], arguments[3]))
+        score = builder.fmul(builder.sitofp(_read(*own, 0, arguments[3]), unit.type), unit)
+        return _reached(builder, score, arguments[4])
 
     return types.uint64(product, units, types.intp, types.intp, types.float32), lines
+
+
+def _scores(context: Any, scores: Any, first: Any, bar: Any) -> Any:  # noqa: ARG001 - as numba calls it
+    """Which of WORD scores reach a bar."""
+
+    def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _reached(builder, _read(context, builder, signature, arguments, 0, arguments[1]), arguments[2])
+
+    return types.uint64(scores, types.intp, types.float32), lines
 
 
 def _zeros(context: Any, bits: Any) -> Any:  # noqa: ARG001 - as numba calls it
@@ -191,5 +209,6 @@ def _zeros(context: Any, bits: Any) -> Any:  # noqa: ARG001 - as numba calls it
     return types.uint64(types.uint64), lines
 
 
-reaching: Any = intrinsic(_bits)
+reaching: Any = intrinsic(_products)
+above: Any = intrinsic(_scores)
 lowest: Any = intrinsic(_zeros)

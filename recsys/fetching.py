@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from recsys import order_kernels
+from recsys.code_kernels import WORD
 from recsys.history_source_kernels import Space
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
@@ -26,7 +27,7 @@ POSITIVE = float(np.finfo(np.float32).smallest_subnormal)
 
 def _space(n_items: int) -> Space:
     noted = n_items + 2
-    sums = np.zeros((noted, MOST_SIMILAR), np.float32)
+    sums = np.zeros((MOST_SIMILAR, noted + WORD), np.float32)
     return Space(np.zeros(n_items, np.int32), np.empty(noted, np.int32), sums, np.zeros(noted, np.int32))
 
 

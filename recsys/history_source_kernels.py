@@ -6,18 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recsys.code_kernels import Blocks
+from recsys.code_kernels import WORD, Blocks, above, lowest
 from recsys.history_kernels import decayed
 from recsys.kernel import kernel
 from recsys.memory_kernels import ask_for
-from recsys.order_kernels import MANY, key_of, score_of
+from recsys.order_kernels import MANY, key_of, score_of, to_front
 from recsys.row_kernels import visited_row
 from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt16s
 
 NONE = -1
 """Column of a source that is not there."""
-BINS, DROPPED = 512, 17
-"""Scores are counted by magnitude: by their bits less the last ones, which makes bins of some 1 %."""
+ENOUGH = 4
+"""Times as many as are wanted come together before the best of them are told from the others."""
 
 
 class History(NamedTuple):
@@ -113,7 +113,7 @@ class Space(NamedTuple):
         slots: int32[n_items], the number of an item; 0 where it was not met.
         met: int32[n_items + 2], the items by number: one more than there are, as each is written down before it is
             known whether it is new, so that no branch is foretold.
-        sums: float32[n_items + 2, s], by number, for each source of similar items.
+        sums: float32[s, n_items + 2 + WORD], for each source of similar items, by number.
         places: int32[n_items + 2], by number, the 1-based place among the candidates.
     """
 
@@ -215,13 +215,11 @@ def number_of(item: np.uint64, slots: Int32s, met: Int32s, count: np.uint64) -> 
 @kernel
 def forget(space: Space, met: int) -> None:
     """Leave no trace of so many items that were met."""
-    last, sums = np.uint64(met + 1), space.sums.ravel()
-    for number in range(np.uint64(1), last):
+    for number in range(np.uint64(1), np.uint64(met + 1)):
         space.slots[np.uint64(space.met[number])] = 0
-    for number in range(last):
-        space.places[number] = 0
-    for at in range(last * np.uint64(space.sums.shape[1])):
-        sums[at] = 0
+    space.places[: met + 1] = 0
+    for column in range(len(space.sums)):
+        space.sums[column, : met + 1] = 0
 
 
 @kernel
@@ -248,15 +246,15 @@ def sum_up(item: Int32s, weight: Float32s, source: Similar, space: Space, column
 
     Places are unsigned, as those that may count from the end take several times as long.
     """
-    slots, items, sums, count = space.slots, space.met, space.sums, np.uint64(met)
-    starts, neighbours, alike, own = source.starts, source.neighbours, source.alike, np.uint64(column)
+    slots, items, sums, count = space.slots, space.met, space.sums[column], np.uint64(met)
+    starts, neighbours, alike = source.starts, source.neighbours, source.alike
     for known in item:
         ask_for(neighbours, starts[known], starts[known + 1])
         ask_for(alike, starts[known], starts[known + 1])
     for at in range(len(item)):
         for place in range(np.uint64(starts[item[at]]), np.uint64(starts[item[at] + 1])):
             number, count = number_of(np.uint64(neighbours[place]), slots, items, count)
-            sums[number, own] += weight[at] * alike[place]
+            sums[number] += weight[at] * alike[place]
     return np.int64(count)  # type: ignore[return-value]
 
 
@@ -266,49 +264,23 @@ def best_sums(
 ) -> None:
     """The best of the items that were met, of those with sums above 0, as :func:`recsys.order_kernels.best_allowed`.
 
-    The first of them, so many, are excluded. Sums are counted by magnitude, so that hardly more than are wanted are put
-    in order.
+    The first of them, so many, are excluded. Of the others hardly more than are wanted get as far as a key: the bar
+    rises to the least of the best whenever some have come together.
     """
-    bits_of, items, which = space.sums.view(np.int32), space.met, np.uint64(column)
-    keys, size = np.empty(met - excluded + 1, dtype=np.int64), np.uint64(0)
-    for number in range(np.uint64(excluded + 1), np.uint64(met + 1)):
-        bits = bits_of[number, which]
-        keys[size] = (np.int64(bits) << 32) | (0x7FFFFFFF - np.int64(items[number]))
-        size += np.uint64(bits > 0)
-    if len(allowed) > 0:
-        size = _permitted(keys[:size], allowed)
-    least, count = _least(keys[:size], len(proposed)), np.uint64(0)
-    for at in range(size):
-        keys[count] = keys[at]
-        count += np.uint64(keys[at] >= least)
-    _write_best(keys[:count], proposed, own)
-
-
-@kernel
-def _permitted(keys: Int64s, allowed: Bools) -> np.uint64:
-    """Bring the keys of allowed items to the front; how many they are."""
-    count = np.uint64(0)
-    for at in range(np.uint64(len(keys))):
-        keys[count] = keys[at]
-        count += np.uint64(allowed[0x7FFFFFFF - (keys[at] & 0x7FFFFFFF)])
-    return count
-
-
-@kernel
-def _least(keys: Int64s, wanted: int) -> int:
-    """A number that at least so many keys reach, or all of them: scores, all above 0, are counted by magnitude."""
-    top = np.int64(0)
-    for key in keys:
-        top = max(top, key)
-    top >>= 32
-    counts, reached = np.zeros(BINS, dtype=np.int64), 0
-    for key in keys:
-        counts[np.uint64(min((top - (key >> 32)) >> DROPPED, BINS - 1))] += 1
-    for place in range(BINS - 1):
-        reached += counts[place]
-        if reached >= wanted:
-            return np.int64(top - ((place + 1) << DROPPED) + 1) << 32  # type: ignore[return-value]
-    return np.int64(0)  # type: ignore[return-value]
+    sums, items, wanted = space.sums[column], space.met, len(proposed)
+    keys, size, bar = np.empty(ENOUGH * wanted + WORD, dtype=np.int64), np.uint64(0), score_of(1 << 32)
+    for first in range(excluded + 1, met + 1, WORD):
+        bits = above(sums, first, bar)
+        while bits:
+            number = np.uint64(first) + lowest(bits)
+            bits &= bits - np.uint64(1)
+            item = np.uint64(items[number])
+            keys[size] = key_of(sums[number], item)
+            size += np.uint64(len(allowed) == 0 or allowed[item])
+        if size >= ENOUGH * wanted:
+            size = np.uint64(to_front(keys[:size], wanted))
+            bar = score_of(keys[size - np.uint64(1)])
+    _write_best(keys[: to_front(keys[:size], wanted)], proposed, own)
 
 
 @kernel

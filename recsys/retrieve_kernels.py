@@ -219,7 +219,7 @@ def _score(count: int, sources: Sources, space: Space, work: Work) -> None:
         if sources.similar[number].column != NONE:
             score = work.score[sources.similar[number].column]
             for place in range(count):
-                score[place] = space.sums[work.numbers[place], number]
+                score[place] = space.sums[number, work.numbers[place]]
     for number in range(len(sources.visited)):
         if sources.visited[number].column != NONE:
             own, seen, weight = sources.visited[number], work.seen[number], work.seen_weight[number]

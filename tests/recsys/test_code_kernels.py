@@ -79,7 +79,7 @@ def test_the_places_of_scores_that_reach_a_bar_are_found_in_order():
 
 MADE = """
 import numpy as np
-from recsys.code_kernels import sums
+from recsys.code_kernels import BLOCK, sums
 from recsys.kernel import kernel
 
 def summed(codes, asked, own):
@@ -87,13 +87,13 @@ def summed(codes, asked, own):
 
 if __name__ == "__main__":
     import made
-    codes = (np.arange(64 * 256) * 7 % 256).astype(np.uint8).reshape(16, 256, 4)
-    own = np.empty(256, dtype=np.int32)
+    codes = (np.arange(64 * BLOCK) * 7 % 256).astype(np.uint8).reshape(16, BLOCK, 4)
+    own = np.empty(BLOCK, dtype=np.int32)
     run = kernel(made.summed)
     run(codes, (np.arange(64) * 5 % 127 - 63).astype(np.int8).reshape(1, 64), own)
     code = next(iter(run.inspect_asm().values()))
     used = [name for name in ("vpdpbusd", "vpmaddubsw") if name in code] or ["-"]
-    print((own * np.arange(256)).sum(), used[0], sum(run.stats.cache_hits.values()))
+    print((own * np.arange(BLOCK)).sum(), used[0], sum(run.stats.cache_hits.values()))
 """
 
 

@@ -77,8 +77,8 @@ def test_of_very_many_items_of_one_score_the_smallest_come_first():
     factors[:, 1] = random.lognormal(size=len(factors))
     queries = np.eye(8, dtype=np.float32)[:1]
     assert search(in_blocks(factors), queries, 60).tolist() == [list(range(60))]
-    factors[[7, 2000], 0] = 1
-    assert search(in_blocks(factors), queries, 5).tolist() == [[7, 2000, 0, 1, 2]]
+    factors[[7, 11 * BLOCK], 0] = 1
+    assert search(in_blocks(factors), queries, 5).tolist() == [[7, 11 * BLOCK, 0, 1, 2]]
 
 
 def test_of_some_equal_scores_the_smaller_item_comes_first_however_long_it_is():

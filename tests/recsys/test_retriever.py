@@ -161,7 +161,7 @@ def test_where_every_item_is_met_nothing_else_is_written_to():
     twice, weight = np.zeros(2, dtype=np.int32), np.ones(2, dtype=np.float32)
     assert sum_up(twice, weight, source, noted, 0, 0) == n
     assert noted.met[1 : n + 1].tolist() == list(range(n))
-    assert noted.sums[1 : n + 1, 0].tolist() == [2.0] * n
+    assert noted.sums[0, 1 : n + 1].tolist() == [2.0] * n
     np.testing.assert_array_equal(met[len(own.met) :], behind)
 
 
