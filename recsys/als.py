@@ -16,19 +16,18 @@ from scipy.linalg import lapack
 
 from recsys import als_kernels
 from recsys.interactions import Histories
+from recsys.kernel import frozen
 from recsys.popularity import decay, type_weights
 from recsys.types import Array, EventType, Float32s, Float64s, Int8s, Int64s
 
 MOST_ITEMS = 500
 """Items of a history that are folded in; older ones would cost time and say little."""
-SHORT = 0.5
-"""Items per factor up to which a history is short: the small system is the cheaper one."""
+MOST_STEPS = 48
+"""Of conjugate gradients; some 10 are usual."""
 REMEMBERED = 2048
 """Histories whose vectors are remembered."""
 MOST_REMEMBERED = 64
 """Histories that are asked for at once: of more, none is worth remembering."""
-AT_ONCE = 256
-"""Short histories whose items' factors are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +75,30 @@ def fold_in(item_factors: Float32s, gram: Float32s, item_num: Array, confidence:
     return np.linalg.solve(left, rows.T @ confidence.astype(np.float32)) if spoilt else np.asarray(vector)
 
 
-def fold_in_short(
-    item_factors: Float32s, inverse: Float32s, indptr: Int64s, item_num: Array, confidence: Float64s
+def fold_in_many(
+    item_factors: Float32s, gram: Float32s, inverse: Float32s, indptr: Int64s, item_num: Int64s, confidence: Float64s
 ) -> Float32s:
-    """The same as :func:`fold_in` for q histories, by systems of their sizes instead of the factors'.
+    """The same as :func:`fold_in` for q histories, by conjugate gradients.
 
-    With the rows R of a history and W = diag(confidence - 1), push-through (Woodbury) turns
-    (G + R^T W R)^-1 R^T c into G^-1 R^T (I + W R G^-1 R^T)^-1 c.
+    They are the usual way to fit ALS (Takacs, Pilaszy and Tikk, Applications of the Conjugate Gradient Method for
+    Implicit Feedback Collaborative Filtering, 2011). A history changes little of what the catalogue says, so with the
+    inverse of the gram matrix few steps are left. What takes too many is solved directly.
 
     Args:
         item_factors: float32[n_items, d].
-        inverse: float32[d, d], the inverse of the gram matrix.
-        indptr: int64[q + 1], of the histories' rows.
-        item_num: int[n], each once in a history.
+        gram: float32[d, d], as for :func:`fold_in`.
+        inverse: float32[d, d], of the gram matrix.
+        indptr: int64[q + 1], of the histories' items.
+        item_num: int64[n], each once in a history.
         confidence: float64[n].
 
     Returns:
         float32[q, d]; zeros for an empty history.
     """
-    vectors = np.empty((len(indptr) - 1, item_factors.shape[1]), dtype=np.float32)
-    for first in range(0, len(vectors), AT_ONCE):
-        starts = indptr[first : first + AT_ONCE + 1]
-        own = slice(starts[0], starts[-1])
-        rows = item_factors[item_num[own]]
-        mapped = np.empty_like(rows)
-        for begin, end in pairwise(starts - starts[0]):  # one product of all would depend on who else is in the batch
-            np.matmul(rows[begin:end], inverse, out=mapped[begin:end])
-        folded = als_kernels.fold_in_short(starts - starts[0], confidence[own], rows, mapped)
-        vectors[first : first + AT_ONCE] = folded
+    vectors, solved = als_kernels.fold_in(indptr, item_num, confidence, frozen(item_factors), inverse, MOST_STEPS)
+    for query in np.flatnonzero(~solved):
+        own = slice(indptr[query], indptr[query + 1])
+        vectors[query] = fold_in(item_factors, gram, item_num[own], confidence[own])
     return vectors
 
 
@@ -175,19 +170,11 @@ def fold_in_histories(
         gram: float32[d, d], as for :func:`fold_in`.
         history: of q queries.
         confidence: as in fitting.
-        inverse: float32[d, d], of the gram matrix; where it is kept, short histories take microseconds.
+        inverse: float32[d, d], of the gram matrix; where it is kept, a history takes microseconds.
     """
     indptr, items, summed = preferences(history, confidence, MOST_ITEMS)
-    length = np.diff(indptr)
-    short = length <= (0 if inverse is None else SHORT * len(gram))
-    if inverse is not None and short.all():
-        return fold_in_short(item_factors, inverse, indptr, items, summed)
-    vectors = np.zeros((len(history), item_factors.shape[1]), dtype=np.float32)
-    for query in np.flatnonzero(~short):
-        own = slice(indptr[query], indptr[query + 1])
-        vectors[query] = fold_in(item_factors, gram, items[own], summed[own])
     if inverse is not None:
-        kept = np.repeat(short, length)
-        starts = np.concatenate(([0], np.cumsum(length[short])))
-        vectors[short] = fold_in_short(item_factors, inverse, starts, items[kept], summed[kept])
-    return vectors
+        return fold_in_many(item_factors, gram, inverse, indptr, items, summed)
+    parts = [slice(*each) for each in pairwise(indptr)]
+    vectors = [fold_in(item_factors, gram, items[own], summed[own]) for own in parts]
+    return np.array(vectors, dtype=np.float32).reshape(len(history), item_factors.shape[1])

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.kernel import kernel
-from recsys.types import Float32s, Float64s, Int32s, Int64s
+from recsys.memory_kernels import ask_for
+from recsys.types import Bools, Float32s, Float64s, Int32s, Int64s
+
+AHEAD = 8
+"""Rows that are asked for ahead."""
+ENOUGH = np.float32(1e-13)
+"""Share of the first residual, squared, that may be left."""
 
 
 @kernel
@@ -54,57 +60,65 @@ def preferences(indptr: Int64s, item_num: Int32s, excess: Float64s, limit: int) 
 
 
 @kernel
-def fold_in_short(indptr: Int64s, confidence: Float64s, rows: Float32s, mapped: Float32s) -> Float32s:
-    """float32[q, d]: the user vectors of :func:`recsys.als.fold_in_short`.
+def fold_in(
+    indptr: Int64s, item_num: Int64s, confidence: Float64s, factors: Float32s, inverse: Float32s, steps: int
+) -> tuple[Float32s, Bools]:
+    """float32[q, d]: the user vectors of :func:`recsys.als.fold_in_many`, and bool[q], whether so many steps sufficed.
 
-    With M = R G^-1 R^T, of which the upper half is enough, x = (I + W M)^-1 c is c - W^1/2 u, where u solves
-    (I + W^1/2 M W^1/2) u = W^1/2 M c, whose matrix is symmetric and positive definite.
+    Conjugate gradients (Hestenes and Stiefel, Methods of Conjugate Gradients for Solving Linear Systems, 1952, section
+    3) with G^-1 as preconditioner; as z is G^-1 r, the product of G and a direction follows from residuals.
 
     Args:
-        indptr: int64[q + 1], of the histories' rows.
+        indptr: int64[q + 1], of the histories' items.
+        item_num: int64[n].
         confidence: float64[n], of each item.
-        rows: float32[n, d], R: the factors of each item.
-        mapped: float32[n, d], R G^-1.
+        factors: float32[n_items, d].
+        inverse: float32[d, d], G^-1.
+        steps: of each history, at most.
     """
-    vectors = np.zeros((len(indptr) - 1, rows.shape[1]), dtype=np.float32)
+    width = factors.shape[1]
+    vectors, solved = np.zeros((len(indptr) - 1, width), dtype=np.float32), np.ones(len(indptr) - 1, dtype=np.bool_)
     for row in range(len(indptr) - 1):
-        begin, end = indptr[row], indptr[row + 1]
-        if begin == end:
+        begin, count = indptr[row], indptr[row + 1] - indptr[row]
+        if count == 0:
             continue
-        own, length = confidence[begin:end], end - begin
-        alike = np.dot(mapped[begin:end], rows[begin:end].T)
-        root, system, right = np.sqrt(own - 1.0), np.empty((length, length)), np.zeros(length)
-        for one in range(length):
-            right[one] += alike[one, one] * own[one]
-            system[one, one] = 1.0 + root[one] * root[one] * alike[one, one]
-            for other in range(one + 1, length):
-                right[one] += alike[one, other] * own[other]
-                right[other] += alike[one, other] * own[one]
-                system[one, other] = root[one] * root[other] * alike[one, other]
-        right *= root
-        _solve(system, right)
-        for one in range(length):
-            weight = np.float32(own[one] - root[one] * right[one])
-            for column in range(rows.shape[1]):
-                vectors[row, column] += weight * mapped[begin + one, column]
-    return vectors
+        rows = _rows(item_num[begin : begin + count], factors)
+        sure = confidence[begin : begin + count].astype(np.float32)
+        vector, left = vectors[row], np.dot(sure, rows)
+        mapped = np.dot(inverse, left)
+        along, own = mapped.copy(), left.copy()  # a direction p, and G p
+        size = first = np.dot(left, mapped)
+        for step in range(steps + 1):
+            if 0 <= size <= ENOUGH * first:
+                break
+            product = own + np.dot(np.dot(rows, along) * (sure - np.float32(1)), rows)
+            curve = np.dot(along, product)
+            if step == steps or not curve > 0:  # too slow, or rounding has spoilt the gram matrix
+                solved[row] = False
+                break
+            length = size / curve
+            for column in range(width):
+                vector[column] += length * along[column]
+                left[column] -= length * product[column]
+            mapped = np.dot(inverse, left)
+            before, size = size, np.dot(left, mapped)
+            turn = size / before
+            for column in range(width):
+                along[column] = mapped[column] + turn * along[column]
+                own[column] = left[column] + turn * own[column]
+    return vectors, solved
 
 
 @kernel
-def _solve(system: Float64s, right: Float64s) -> None:
-    """Solve a positive definite system float64[n, n], of which the upper half is read, in place: right float64[n].
-
-    Gauss's elimination, which keeps what is left symmetric and needs no other pivot; row by row, so that it is done by
-    vector instructions.
-    """
-    n = len(right)
-    for done in range(n):
-        for row in range(done + 1, n):
-            factor = system[done, row] / system[done, done]
-            for column in range(row, n):
-                system[row, column] -= factor * system[done, column]
-            right[row] -= factor * right[done]
-    for row in range(n - 1, -1, -1):
-        for column in range(row + 1, n):
-            right[row] -= system[row, column] * right[column]
-        right[row] /= system[row, row]
+def _rows(item_num: Int64s, factors: Float32s) -> Float32s:
+    """float32[n, d]: the factors of some items, which lie anywhere in memory."""
+    width = factors.shape[1]
+    rows = np.empty((len(item_num), width), dtype=np.float32)
+    for place in range(-AHEAD, len(item_num)):
+        if place + AHEAD < len(item_num):
+            ask_for(factors, item_num[place + AHEAD] * width, (item_num[place + AHEAD] + 1) * width)
+        if place >= 0:
+            one, of = rows[place], factors[item_num[place]]
+            for column in range(np.uint64(width)):
+                one[column] = of[column]
+    return rows

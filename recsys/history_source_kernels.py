@@ -274,7 +274,7 @@ def best_sums(
         while bits:
             number = np.uint64(first) + lowest(bits)
             bits &= bits - np.uint64(1)
-            item = np.uint64(items[number])
+            item = items[number]
             keys[size] = key_of(sums[number], item)
             size += np.uint64(len(allowed) == 0 or allowed[item])
         if size >= ENOUGH * wanted:

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 import builders
 import worlds
 from recsys import als
-from recsys.als import MOST_REMEMBERED, Confidence, FoldIn, fold_in, fold_in_histories, fold_in_short, preferences
+from recsys.als import MOST_REMEMBERED, Confidence, FoldIn, fold_in, fold_in_histories, fold_in_many, preferences
 from recsys.config import AlsSection
 from recsys.interactions import Histories
 from recsys.types import SECONDS_PER_DAY, EventType
@@ -43,19 +43,46 @@ def test_a_gram_matrix_that_rounding_has_spoilt_is_solved_all_the_same():
     np.testing.assert_allclose(vector, [0.75, 0.0, 0.0], rtol=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0.1, 100), st.floats(0.5, 50))
-def test_a_short_history_folds_in_as_a_long_one_does(seed, length, alpha, regularization):
+def exact(factors, gram, items, confidence) -> np.ndarray:
+    """Equation 4 in double precision."""
+    rows = factors[items].astype(np.float64)
+    return np.linalg.solve(gram.astype(np.float64) + rows.T @ (rows * (confidence - 1)[:, None]), rows.T @ confidence)
+
+
+def inverse_of(gram) -> np.ndarray:
+    return np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.floats(0.1, 300), st.floats(0.5, 50))
+def test_a_history_folds_in_by_steps_as_it_does_directly(seed, length, alpha, regularization):
     random = np.random.default_rng(seed)
     factors = random.normal(size=(60, 32)).astype(np.float32)
     items = np.sort(random.choice(60, length, replace=False))
     confidence = 1 + alpha * random.random(length)
     gram = factors.T @ factors + np.float32(regularization) * np.eye(32, dtype=np.float32)
-    inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
-    expected = fold_in(factors, gram, items, confidence)
-    got = fold_in_short(factors, inverse, np.array([0, length]), items, confidence)
-    np.testing.assert_allclose(got, [expected], rtol=1e-3, atol=1e-4)
+    (got,) = fold_in_many(factors, gram, inverse_of(gram), np.array([0, length]), items, confidence)
+    expected = exact(factors, gram, items, confidence)
+    assert np.linalg.norm(got - expected) <= 1e-4 * np.linalg.norm(expected)
     assert got.dtype == np.float32
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_what_takes_too_many_steps_is_solved_directly(monkeypatch, steps):
+    random = np.random.default_rng(1)
+    factors = random.normal(size=(60, 16)).astype(np.float32)
+    gram = factors.T @ factors + np.eye(16, dtype=np.float32)
+    items, confidence = np.arange(50), 1 + 100 * random.random(50)
+    monkeypatch.setattr(als, "MOST_STEPS", steps)
+    (got,) = fold_in_many(factors, gram, inverse_of(gram), np.array([0, 50]), items, confidence)
+    np.testing.assert_array_equal(got, fold_in(factors, gram, items, confidence))
+
+
+def test_with_a_gram_matrix_that_rounding_has_spoilt_a_history_is_solved_directly():
+    factors, gram = np.eye(3, dtype=np.float32), np.diag([2.0, 2.0, -1e-3]).astype(np.float32)
+    asked = (np.array([0, 2, 3]), np.array([0, 2, 0]), np.array([3.0, 1.0005, 3.0]))
+    got = fold_in_many(factors, gram, inverse_of(gram), *asked)
+    np.testing.assert_allclose(got, [[0.75, 0, 1.0005 / (-1e-3 + 0.0005)], [0.75, 0, 0]], rtol=1e-3)
 
 
 def plain_preferences(history: Histories, confidence: Confidence, query: int, limit: int) -> tuple:
@@ -66,14 +93,6 @@ def plain_preferences(history: Histories, confidence: Confidence, query: int, li
     items, newest, place = np.unique(history.item_num[part][some], return_index=True, return_inverse=True)
     kept = np.sort(np.argsort(newest)[:limit])
     return items[kept], (1.0 + np.bincount(place, excess[some], minlength=len(items)))[kept]
-
-
-def plain_fold_in_short(item_factors, inverse, item_num, confidence) -> np.ndarray:
-    """One history's, with the system as it is written."""
-    rows = item_factors[item_num]
-    mapped = rows @ inverse
-    left = np.eye(len(rows)) + (confidence - 1.0)[:, None] * (mapped @ rows.T)
-    return np.linalg.solve(left, confidence).astype(np.float32) @ mapped
 
 
 def some_histories(random: np.random.Generator, lengths: list[int], n_items: int) -> Histories:
@@ -109,27 +128,14 @@ def test_many_histories_at_once_fold_in_as_each_alone_does(seed, alpha, regulari
     random = np.random.default_rng(seed)
     factors = (random.normal(size=(400, width)) * random.gamma(1, 1, (400, 1))).astype(np.float32)
     gram = factors.T @ factors + np.float32(regularization) * np.eye(width, dtype=np.float32)
-    inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
+    inverse = inverse_of(gram)
     histories = some_histories(random, [*random.integers(0, 60, 20), 0], 400)  # some of them are long
     confidence = Confidence.of(worlds.WEIGHTS, alpha, 30.0, until=30 * SECONDS_PER_DAY)
     got = fold_in_histories(factors, gram, histories, confidence, inverse)
     for query, vector in enumerate(got):
         items, own = plain_preferences(histories, confidence, query, 500)
-        short = len(items) <= width / 2
-        matrix, alone = (inverse, plain_fold_in_short) if short else (gram, fold_in)
-        expected = alone(factors, matrix, items, own)
+        expected = exact(factors, gram, items, own)
         assert np.linalg.norm(vector - expected) <= 1e-5 * np.linalg.norm(expected)
-
-
-def test_more_short_histories_than_are_held_at_once_fold_in_all(monkeypatch):
-    random = np.random.default_rng(2)
-    factors = random.normal(size=(50, 16)).astype(np.float32)
-    gram = factors.T @ factors + np.eye(16, dtype=np.float32)
-    histories = some_histories(random, random.integers(0, 8, 11).tolist(), 50)
-    asked = (factors, gram, histories, CONFIDENCE, np.linalg.inv(gram))
-    whole = fold_in_histories(*asked)
-    monkeypatch.setattr(als, "AT_ONCE", 3)
-    np.testing.assert_allclose(fold_in_histories(*asked), whole, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("width", [16, 64, 128])
@@ -137,7 +143,7 @@ def test_a_vector_is_the_same_to_the_last_bit_whoever_else_is_in_the_batch(width
     random = np.random.default_rng(width)
     factors = random.normal(size=(300, width)).astype(np.float32)
     gram = factors.T @ factors + 5 * np.eye(width, dtype=np.float32)
-    inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
+    inverse = inverse_of(gram)
     histories = some_histories(random, random.integers(0, 40, 40).tolist(), 300)
     together = fold_in_histories(factors, gram, histories, CONFIDENCE, inverse)
     for row, vector in enumerate(together):
@@ -149,7 +155,7 @@ def test_a_remembered_vector_is_that_of_what_the_history_says_now():
     random = np.random.default_rng(5)
     factors = random.normal(size=(300, 16)).astype(np.float32)
     gram = factors.T @ factors + 5 * np.eye(16, dtype=np.float32)
-    inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
+    inverse = inverse_of(gram)
     fold = FoldIn(factors, gram, CONFIDENCE)
     for _ in range(20):  # few items and lengths: what is remembered and what is not are alike
         histories = some_histories(random, random.integers(0, 3, MOST_REMEMBERED + 6).tolist(), 4)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.als import Confidence, fold_in, fold_in_short
+from recsys.als import Confidence, fold_in, fold_in_many
 from recsys.catalogue import ItemCatalogue
 from recsys.halves import halved
 from recsys.interactions import Histories
@@ -116,10 +117,9 @@ def _folded(random: np.random.Generator, factors: Float32s, length: int) -> dict
     histories = [np.sort(random.choice(len(factors), length, replace=False)) for _ in range(REQUESTS // 4)]
     confidence = 1 + 5 * random.random(length)
     direct = np.median(list(_timed(lambda items: fold_in(factors, gram, items, confidence), histories)))
-    whole = np.array([0, length])
-    short = np.median(list(_timed(lambda items: fold_in_short(factors, inverse, whole, items, confidence), histories)))
-    served = short if length <= FACTORS / 2 else direct
-    return {"us": round(float(served) * 1e6), "direct_us": round(float(direct) * 1e6)}
+    served = partial(fold_in_many, factors, gram, inverse, np.array([0, length]))
+    ours = np.median(list(_timed(lambda items: served(items, confidence), histories)))
+    return {"us": round(float(ours) * 1e6), "direct_us": round(float(direct) * 1e6)}
 
 
 def _timed(function: Callable[[Any], object], values: list[Any]) -> Iterator[float]:
