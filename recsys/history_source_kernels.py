@@ -16,6 +16,8 @@ from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt1
 
 NONE = -1
 """Column of a source that is not there."""
+AHEAD = 8
+"""Items whose neighbours, each list anywhere in memory, are asked for ahead."""
 ENOUGH = 4
 """Times as many as are wanted come together before the best of them are told from the others."""
 
@@ -248,13 +250,16 @@ def sum_up(item: Int32s, weight: Float32s, source: Similar, space: Space, column
     """
     slots, items, sums, count = space.slots, space.met, space.sums[column], np.uint64(met)
     starts, neighbours, alike = source.starts, source.neighbours, source.alike
-    for known in item:
-        ask_for(neighbours, starts[known], starts[known + 1])
-        ask_for(alike, starts[known], starts[known + 1])
-    for at in range(len(item)):
-        for place in range(np.uint64(starts[item[at]]), np.uint64(starts[item[at] + 1])):
-            number, count = number_of(np.uint64(neighbours[place]), slots, items, count)
-            sums[number] += weight[at] * alike[place]
+    for at in range(-AHEAD, len(item)):
+        if at + AHEAD < len(item):
+            begin, end = starts[item[at + AHEAD]], starts[item[at + AHEAD] + 1]
+            ask_for(neighbours, begin, end)
+            ask_for(alike, begin, end)
+        if at >= 0:
+            own = weight[at]
+            for place in range(np.uint64(starts[item[at]]), np.uint64(starts[item[at] + 1])):
+                number, count = number_of(np.uint64(neighbours[place]), slots, items, count)
+                sums[number] += own * alike[place]
     return np.int64(count)  # type: ignore[return-value]
 
 
