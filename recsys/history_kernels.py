@@ -13,27 +13,22 @@ AHEAD = 16
 """Users whose rows, each anywhere in memory, are asked for ahead."""
 
 
+Columns = tuple[Array, ...]
+"""Of histories: int32 items, int8 types, int64 times (unix seconds), float32 prices and int32 visits."""
+Rows = tuple[Int64s, Int32s, Int8s, Int64s, Float32s, Int32s]
+"""Histories: indptr int64[q + 1], and their columns."""
+
+
 @kernel
-def rows_of(
-    users: Int32s,
-    indptr: Int64s,
-    item_num: Int32s,
-    event_type: Int8s,
-    time: Int64s,
-    price: Float32s,
-    session_num: Int32s,
-) -> tuple[Int64s, Int32s, Int8s, Int64s, Float32s, Int32s]:
-    """The histories of some users, in their order: indptr int64[q + 1] and the columns.
+def rows_of(users: Int32s, indptr: Int64s, columns: Columns) -> Rows:
+    """The histories of some users, in their order.
 
     Args:
         users: int32[q], -1 for an empty history.
         indptr: int64[n + 1], of the users' rows.
-        item_num: int32[m].
-        event_type: int8[m].
-        time: int64[m].
-        price: float32[m].
-        session_num: int32[m].
+        columns: of these.
     """
+    item_num, event_type, time, price, session_num = columns
     starts = np.zeros(len(users) + 1, dtype=np.int64)
     for row in range(-AHEAD, len(users)):
         if row + AHEAD < len(users) and users[row + AHEAD] >= 0:
@@ -63,28 +58,16 @@ def rows_of(
 
 
 @kernel
-def preceded(
-    starts: Int64s,
-    entries: Array,
-    indptr: Int64s,
-    item_num: Int32s,
-    event_type: Int8s,
-    time: Int64s,
-    price: Float32s,
-    session_num: Int32s,
-) -> tuple[Int64s, Int32s, Int8s, Int64s, Float32s, Int32s]:
-    """Histories with entries put first, but for those without an item: indptr int64[q + 1] and the columns.
+def preceded(starts: Int64s, entries: Array, indptr: Int64s, columns: Columns) -> Rows:
+    """Histories with entries put first, but for those without an item.
 
     Args:
         starts: int64[q + 1], of the entries of each row.
         entries: recsys.interactions.ENTRY[n].
         indptr: int64[q + 1], of the histories' rows.
-        item_num: int32[m].
-        event_type: int8[m].
-        time: int64[m].
-        price: float32[m].
-        session_num: int32[m].
+        columns: of these.
     """
+    item_num, event_type, time, price, session_num = columns
     most, used = len(entries) + len(item_num), 0
     items, types = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int8)
     times, prices = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.float32)

@@ -139,8 +139,8 @@ class Histories:
 
     def reader(self) -> Callable[[Int32s], Histories]:
         """What :meth:`rows` does, for who asks often: what is the same each time is put together once."""
-        columns = (frozen(self.indptr), *map(frozen, self.columns))
-        return lambda user_num: Histories(*history_kernels.rows_of(user_num, *columns))
+        own = frozen(self.indptr), tuple(map(frozen, self.columns))
+        return lambda user_num: Histories(*history_kernels.rows_of(user_num, *own))
 
     def where(self, kept: Bools) -> Histories:
         """The entries for which kept (bool[m]) holds; a row may become empty."""
@@ -170,4 +170,4 @@ class Histories:
             starts: int64[n + 1].
             entries: ENTRY[m].
         """
-        return Histories(*history_kernels.preceded(starts, entries, self.indptr, *self.columns))
+        return Histories(*history_kernels.preceded(starts, entries, self.indptr, self.columns))

@@ -62,9 +62,10 @@ class LiveEntries:
         if not events:
             return NOTHING
         last = self._last(user_id)
-        if last.known.events is not events:
-            last.known = self._known(events, last.known)
-        return last.known.entries
+        known = last.known
+        if known.events is not events:
+            known = last.known = self._known(events, known)
+        return known.entries
 
     def _known(self, events: Sequence[LiveEvent], before: _Known) -> _Known:
         new = _new(events, before.events) if len(before.visits) < 2 * MOST_LIVE_EVENTS else len(events)
