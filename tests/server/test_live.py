@@ -10,6 +10,7 @@ import pytest
 
 import server_fakes as fakes
 from recsys import bundle
+from recsys.event_log import EventLog
 from recsys.registry import Registry
 from recsys.types import EventType, LiveEvent
 from recsys.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc, rules_pb2
@@ -55,6 +56,20 @@ def ids(response):
 
 def warm(response):
     return [item.item_id for item in response.items if "content" not in item.sources]
+
+
+async def test_an_event_that_a_server_wrote_itself_is_not_read_from_the_disk(
+    registry, recommender, tmp_path, monkeypatch
+):
+    first, second = recommender.model.items.ids(np.array([3, 50]))
+    async with serving(registry, tmp_path) as server:
+        await server.record(told("nobody", first))
+        before = await server.recommend(pb.RecommendRequest(user_id="nobody"))
+        monkeypatch.setattr(EventLog, "news", lambda *_: pytest.fail("the log was read"))
+        await server.record(told("nobody", second))
+        after = await server.recommend(pb.RecommendRequest(user_id="nobody"))
+        assert after.served_from == pb.SERVED_FROM_MODEL
+        assert ids(after) != ids(before)
 
 
 async def test_a_new_visitor_is_personal_after_the_first_event_on_every_server(registry, recommender, tmp_path):
