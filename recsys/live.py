@@ -77,13 +77,17 @@ class LiveEntries:
 
     def _entries(self, events: Sequence[LiveEvent], visits: dict[str | int, int]) -> Array:
         """The entries of some events; new visits are numbered."""
-        entries = np.empty(len(events), dtype=ENTRY)
+        entries = np.zeros(len(events), dtype=ENTRY)
         counts = [event.event_type != EventType.IMPRESSION for event in events]
-        entries["item_num"] = np.where(counts, self._items.nums([event.item_id for event in events]), UNKNOWN)
-        entries["session_num"] = [visits.setdefault(_visit(event), NEW_SESSION - 1 - len(visits)) for event in events]
-        entries["time"] = [event.time for event in events]
-        entries["price"] = [event.price for event in events]
-        entries["event_type"] = [event.event_type for event in events]
+        nums = np.where(counts, self._items.nums([event.item_id for event in events]), UNKNOWN)
+        entries["item_num"] = nums
+        known = np.flatnonzero(nums != UNKNOWN)
+        own = [events[place] for place in known]
+        numbers = [visits.setdefault(_visit(event), NEW_SESSION - 1 - len(visits)) for event in own]
+        entries["session_num"][known] = numbers
+        entries["time"][known] = [event.time for event in own]
+        entries["price"][known] = [event.price for event in own]
+        entries["event_type"][known] = [event.event_type for event in own]
         return entries
 
 

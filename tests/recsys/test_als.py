@@ -135,7 +135,7 @@ def test_many_histories_at_once_fold_in_as_each_alone_does(seed, alpha, regulari
     for query, vector in enumerate(got):
         items, own = plain_preferences(histories, confidence, query, 500)
         expected = exact(factors, gram, items, own)
-        assert np.linalg.norm(vector - expected) <= 1e-5 * np.linalg.norm(expected)
+        assert np.linalg.norm(vector - expected) <= 5e-5 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("width", [16, 64, 128])
