@@ -81,10 +81,9 @@ class LiveEntries:
         counts = [event.event_type != EventType.IMPRESSION for event in events]
         nums = np.where(counts, self._items.nums([event.item_id for event in events]), UNKNOWN)
         entries["item_num"] = nums
-        known = np.flatnonzero(nums != UNKNOWN)
-        own = [events[place] for place in known]
-        numbers = [visits.setdefault(_visit(event), NEW_SESSION - 1 - len(visits)) for event in own]
-        entries["session_num"][known] = numbers
+        known = nums != UNKNOWN
+        own = [event for event, is_known in zip(events, known.tolist(), strict=True) if is_known]
+        entries["session_num"][known] = [visits.setdefault(_visit(one), NEW_SESSION - 1 - len(visits)) for one in own]
         entries["time"][known] = [event.time for event in own]
         entries["price"][known] = [event.price for event in own]
         entries["event_type"][known] = [event.event_type for event in own]
