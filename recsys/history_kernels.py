@@ -144,7 +144,7 @@ def decayed(
 
 @kernel
 def vectors_of(users: Int32s, halves: UInt16s) -> Float32s:
-    """float32[q, d]: the vectors of some users (int32[q], none -1), from the bits of float16[n, d], all finite."""
+    """float32[q, d]: the vectors of some users (int32[q]), from the bits of float16[n, d], all finite; zeros for -1."""
     width = halves.shape[1]
     vectors = np.zeros((len(users), width), dtype=np.float32)
     for row in range(-AHEAD, len(users)):
