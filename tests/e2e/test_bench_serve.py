@@ -2,7 +2,8 @@
 
 import json
 
-from recsys_offline.bench.serve_table import STAGES
+from recsys_offline.bench.serve import PAIRS
+from recsys_offline.bench.serve_table import STAGES, STEADY, STEADY_EVENTS
 from shops import recsys
 
 SMALL = ("--users", 1_500, "--items", 300, "--factors", 8, "--rounds", 1, "--seconds", 0.3)
@@ -26,7 +27,9 @@ def test_servers_and_an_echo_take_turns_and_every_slate_is_read(tmp_path):
     assert min(load["answered_per_second"] for load in (loads["echo, closed"], closed)) > 0  # which is more, time tells
     assert {"echo, 64 calls", "server, 64 calls, known users", "bare echo, closed"} < {*loads}
     assert loads["cached, closed"]["served_from"]["SERVED_FROM_USER_CACHE"] > 0
-    assert loads["state, steady and events"]["records"]["sent"] > 0
+    assert [{*pair} for pair in table["pairs"]] == [{STEADY, STEADY_EVENTS}] * PAIRS
+    assert [*table["pairs"][0]] != [*table["pairs"][1]]  # each is first by turns
+    assert all(pair[STEADY_EVENTS]["records"]["sent"] > 0 for pair in table["pairs"])
     assert 1 < table["pss_anon_mib"]["echo"] < table["pss_anon_mib"]["uncached"] < 1_000
     for line in (
         "| server, 200% of capacity |",

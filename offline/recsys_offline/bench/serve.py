@@ -15,7 +15,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,19 @@ from recsys.registry import Registry
 from recsys_offline.bench import exactness
 from recsys_offline.bench.quality import machine
 from recsys_offline.bench.scale import SEED, Size, registry_of
+from recsys_offline.bench.serve_table import STEADY, STEADY_EVENTS
 from recsys_offline.server_process import Running, running
 
 RATE = 1_000
 """Requests a second that are promised."""
 LOADS = (0.5, 0.8, 1.2, 2.0)
 """Shares of the capacity that are asked for: of that of the same round."""
-STEADY = 0.8
+STEADY_SHARE = 0.8
 """Of the capacity: events flow beside the promised rate, or beside so much where that is less."""
 EVENTS_RATE = 500
-LONGER = 3
-"""Times as long as others are the loads that events flow beside, as few calls of a short one are beyond its p99."""
+PAIRS = 4
+"""Of a round: loads without events and with them, each first by turns, as the machine changes more from one minute to
+the next than events change anything."""
 WORKERS = 2
 UNKNOWN = 0.1
 MANY = ("--depth", 4)
@@ -128,7 +130,10 @@ def _measure(registry: Registry, size: Size, effort: Effort) -> Figures:
             load = Loader(size, effort.seconds)
             # So that users who did something lately are in both series.
             load(servers.stateful, "--rate", RATE, "--events", EVENTS_RATE)
-            rounds = [_round(load, servers, turn) for turn in range(effort.rounds)]
+            rounds, pairs = [], []
+            for turn in range(effort.rounds):
+                rounds.append(_round(load, servers, turn))
+                pairs += _pairs(load, servers, turn, _capacity(rounds[-1]))
             memory = {
                 name: _pss_anon_mib(getattr(servers, name).process.pid, WORKERS if name == "workers" else 1)
                 for name in Servers.__slots__
@@ -139,6 +144,7 @@ def _measure(registry: Registry, size: Size, effort: Effort) -> Figures:
         "start_seconds": starts,
         "pss_anon_mib": memory,
         "rounds": rounds,
+        "pairs": pairs,
     }
 
 
@@ -157,8 +163,7 @@ def _round(load: Loader, servers: Servers, turn: int) -> dict[str, Figures]:
         f"{WORKERS} workers, closed": load(servers.workers, *seed, *again),
         "cached, closed": load(servers.cached, *seed),
     }
-    capacity = closed["server, closed"]["whole_per_second"]
-    steady, longer = ("--rate", min(RATE, STEADY * capacity)), replace(load, seconds=LONGER * load.seconds)
+    capacity = _capacity(closed)
     return closed | {
         f"echo, {RATE}/s": load(echo, "--unchecked", *seed, "--rate", RATE),
         f"server, {RATE}/s": _staged(load, uncached, *seed, *again, "--rate", RATE),
@@ -169,9 +174,23 @@ def _round(load: Loader, servers: Servers, turn: int) -> dict[str, Figures]:
             f"server, {share:.0%} of capacity": load(uncached, *seed, *again, "--rate", share * capacity)
             for share in LOADS
         },
-        "state, steady": longer(servers.stateful, *seed, *again, *steady),
-        "state, steady and events": longer(servers.stateful, *seed, *steady, "--events", EVENTS_RATE),
     }
+
+
+def _pairs(load: Loader, servers: Servers, turn: int, capacity: float) -> list[dict[str, Figures]]:
+    """The server with a state directory, without events and with them, several times in a round."""
+    rate = ("--rate", min(RATE, STEADY_SHARE * capacity))
+    pairs = []
+    for place in range(turn * PAIRS, (turn + 1) * PAIRS):
+        options = {STEADY: ("--again", ASKED_AGAIN), STEADY_EVENTS: ("--events", EVENTS_RATE)}
+        order = [STEADY, STEADY_EVENTS] if place % 2 == 0 else [STEADY_EVENTS, STEADY]
+        pairs.append({name: load(servers.stateful, "--seed", place, *rate, *options[name]) for name in order})
+    return pairs
+
+
+def _capacity(loads: dict[str, Figures]) -> float:
+    """Answers a second of the server in a round."""
+    return float(loads["server, closed"]["whole_per_second"])
 
 
 def _staged(load: Loader, server: Running, *options: str | float, unknown: float = UNKNOWN) -> Figures:

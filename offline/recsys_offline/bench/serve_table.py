@@ -16,6 +16,7 @@ STAGES = ("look_up", "retrieve", "rank", "slate", "encode")
 SHOWN = ("look_up", "retrieve", "featurise", "rank", "slate", "encode")
 IN_BRIEF = ("CPU of a computed answer / echo", "capacity / echo", "promise", "events at 500/s", "indexes")
 BEYOND = "server, 200% of capacity"
+STEADY, STEADY_EVENTS = "state, steady", "state, steady and events"
 
 
 def lines(result: Figures) -> list[str]:
@@ -32,7 +33,7 @@ def _table(table: Figures, effort: str) -> list[str]:
         "",
         "| load | asked /s | good /s | p50 ms | p95 | p99 | p99.9 | refused or late | degraded | CPU us |",
         "|---|---|---|---|---|---|---|---|---|---|",
-        *(_row(name, [one[name] for one in rounds]) for name in rounds[0]),
+        *(_row(name, [one[name] for one in runs]) for runs in (rounds, table["pairs"]) for name in runs[0]),
         "",
         *(f"- {name}: {text}" for name, text in summary(table).items()),
     ]
@@ -40,14 +41,14 @@ def _table(table: Figures, effort: str) -> list[str]:
 
 def summary(table: Figures) -> dict[str, str]:
     """What the promise is judged by, in words."""
-    rounds = table["rounds"]
+    rounds, pairs = table["rounds"], table["pairs"]
 
-    def ratio(one: str, other: str, of: Callable[[Figures], float]) -> str:
-        return f"{_median(of(each[one]) / max(of(each[other]), 1e-9) for each in rounds):.2f}"
+    def ratio(one: str, other: str, of: Callable[[Figures], float], runs: list[Figures] = rounds) -> str:
+        return f"{_median(of(each[one]) / max(of(each[other]), 1e-9) for each in runs):.2f}"
 
     closed, echo_closed, bare_closed = "server, closed, known users", "echo, closed", "bare echo, closed"
     many, echo_many = "server, 64 calls, known users", "echo, 64 calls"
-    calls = [calls for one in rounds for calls in one.values()]
+    calls = [calls for one in (*rounds, *pairs) for calls in one.values()]
     wrong, strangers = (sum(each.get(name, 0) for each in calls) for name in ("wrong", "not_their_own"))
     indexes = ", ".join(
         f"{name} {index['factory']}{_looked_at(index)} (recall@200 {index['recall']:.3f})"
@@ -67,8 +68,8 @@ def summary(table: Figures) -> dict[str, str]:
         f" {_median(_p99(one[TWO]) for one in rounds):.0f} ms by two workers;"
         f" of what is answered at twice the capacity {_median(_p99(one[BEYOND]) for one in rounds):.0f} ms",
         "goodput at twice the capacity / capacity": ratio(BEYOND, "server, closed", _good),
-        "events at 500/s": f"p99 x {ratio('state, steady and events', 'state, steady', _p99)},"
-        f" CPU x {ratio('state, steady and events', 'state, steady', _cpu)}",
+        "events at 500/s": f"p99 x {ratio(STEADY_EVENTS, STEADY, _p99, pairs)},"
+        f" CPU x {ratio(STEADY_EVENTS, STEADY, _cpu, pairs)}, of {len(pairs)} pairs",
         "memory in no file": ", ".join(f"{name} {mib:g} MiB" for name, mib in table["pss_anon_mib"].items()),
         "start to serving": f"{median(table['start_seconds']):g} s",
         "indexes": f"{indexes}; places that differ from exact search:"
@@ -89,7 +90,8 @@ def brief(table: Figures) -> list[str]:
 
 def is_sound(result: Figures) -> bool:
     """Whether every slate that was read was as it should be, and the user's own."""
-    runs = [calls for table in result["tables"] for one in table["rounds"] for calls in one.values()]
+    turns = [one for table in result["tables"] for one in (*table["rounds"], *table["pairs"])]
+    runs = [calls for one in turns for calls in one.values()]
     return not any(run.get("wrong", 0) + run.get("not_their_own", 0) for run in runs)
 
 
