@@ -9,9 +9,9 @@ import numpy as np
 
 from recsys import order_kernels
 from recsys.code_kernels import WORD
-from recsys.history_source_kernels import Space
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
+from recsys.source_kernels import Space
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
 MANY_EXCLUDED = 200

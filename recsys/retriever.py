@@ -10,16 +10,17 @@ from itertools import accumulate
 import numpy as np
 
 from recsys import retrieve_kernels
+from recsys.candidate_kernels import Merging
 from recsys.candidates import LEAST_SCALE, SCALE_RANK, Candidates
 from recsys.content_source import COLD_CANDIDATES, ContentSource, DescribedSource
 from recsys.fetching import EVERY_ITEM, MOST_SIMILAR, space
 from recsys.held_kernels import Held, hold
-from recsys.history_source_kernels import NONE, History, Popular, Product, Searched, Similar, Sources, Spectral, Visited
 from recsys.item_blocks import ItemBlocks
 from recsys.item_index import are_few
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
-from recsys.retrieve_kernels import OF_ALS, OF_SPECTRAL, Asked, Found, Merging
+from recsys.retrieve_kernels import OF_ALS, OF_SPECTRAL, Asked, Found
+from recsys.source_kernels import NONE, History, Popular, Product, Searched, Similar, Sources, Spectral, Visited
 from recsys.sources import (
     AlsSource,
     CandidateSource,

@@ -108,9 +108,13 @@ class App:
         """
         section = self._server_settings
         self.metrics_address = listen(section.metrics, self.telemetry.registry)
-        if not self._shared_port:
-            self.address = await self._front.listen(section.listen, self._gate.answer)
-        await self.models.refresh()
+        loading = asyncio.create_task(self.models.refresh())  # beside the start of the process that speaks gRPC
+        try:
+            if not self._shared_port:
+                self.address = await self._front.listen(section.listen, self._gate.answer)
+            await loading
+        finally:
+            loading.cancel()
         if self.models.bundle_id is None:
             _log.warning("%s has no live bundle yet: waiting for the first", section.registry)
         if self._shared_port:  # not earlier: whom the system sends here would wait, while others serve

@@ -18,6 +18,10 @@ from recsys_server.running import PromptFuture
 
 LEAST_WAITING = 16  # so many may always wait: on a slow machine, smaller batches would make it slower still
 TURN_SECONDS = 0.025  # of a batch of more than these, as things go: nothing else is done meanwhile
+OVERLOAD_SECONDS = 0.1
+"""After a query was refused; while it lasts, which it does as long as more come than can be answered,"""
+OVERLOAD_SHARE = 0.2
+"""of the time that a query may take is enough to have one always waiting: more would only make all of them wait."""
 _QUIET_SECONDS = 60.0
 _PROBE_SECONDS = 0.2
 _PROBE_PAUSE = 10  # times as long as the last computation took
@@ -82,7 +86,8 @@ class Engine:
     Args:
         max_batch: queries answered together, at most.
         max_waiting: queries that may wait; further ones are refused.
-        shed_seconds: a query that would be answered later than this is refused, unless few wait.
+        shed_seconds: a query that would be answered later than this is refused, unless few wait; sooner than that
+            where one was refused just before, as a queue helps against a burst and not against too many.
         observe: called with the stages of each batch, the longest wait for it among them.
         clock: monotonic seconds.
         together: calls something that answers many queries.
@@ -108,7 +113,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._closed = self._due = False
         self._turns, self._slates = Pace(), RankingPace()
-        self._probe_at = self._quiet_until = -math.inf
+        self._probe_at = self._quiet_until = self._overload_until = -math.inf
 
     async def answer(
         self,
@@ -161,8 +166,10 @@ class Engine:
         begun = batches * self._turns.seconds(self._max_batch, now)
         if begun > 0 and now + begun + self._slates.at_most(rest + 1, 0.0, now) >= deadline:
             raise _no_time()
-        soon = begun + self._turns.seconds(rest + 1, now) <= self._shed_seconds
+        longest = self._shed_seconds * (OVERLOAD_SHARE if now < self._overload_until else 1.0)
+        soon = begun + self._turns.seconds(rest + 1, now) <= longest
         if not (soon or shared or waiting < LEAST_WAITING):
+            self._overload_until = now + OVERLOAD_SECONDS
             raise OverloadedError("more requests come than can be answered soon; try again later")
 
     def _taken(self, count: int) -> list[_Waiting]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from recsys import bundle
+from recsys import bundle, manifest
 from recsys.catalogue import ITEM_ID
 from recsys.errors import BundleError
 from recsys.recommender import Recommender
@@ -28,30 +28,42 @@ Load = Callable[[Path], Awaitable[Recommender]]
 
 
 async def load(path: Path) -> Recommender:
-    """The recommender of a bundle, tried in another process first, then loaded off the event loop and warmed up.
+    """The recommender of a bundle, which is hashed, and tried in another process, before anything is asked here.
 
-    Raises:
-        BundleError: it cannot be served.
-    """
-    await verify(path)
-    return await load_verified(path)
-
-
-async def load_verified(path: Path) -> Recommender:
-    """As :func:`load`, where another process has tried the bundle already.
-
-    Raises:
-        BundleError: it cannot be served.
-    """
-    return await asyncio.to_thread(_load, path)
-
-
-async def verify(path: Path) -> None:
-    """Let a throw-away process hash, load and question a bundle.
+    Meanwhile it is loaded, off the event loop: that follows no number of a file, as answers do.
 
     Raises:
         BundleError: it cannot be served; names the file that is damaged.
     """
+    loading = asyncio.create_task(_tried(path))
+    try:
+        await asyncio.to_thread(manifest.verify, path)
+        recommender = await loading
+    finally:
+        loading.cancel()
+        await asyncio.wait([loading])
+    await asyncio.to_thread(_warm_up, recommender)
+    return recommender
+
+
+async def load_verified(path: Path) -> Recommender:
+    """As :func:`load`, where another process has verified the bundle already.
+
+    Raises:
+        BundleError: it cannot be served.
+    """
+    recommender = await asyncio.to_thread(bundle.load, path, verified=True)
+    await asyncio.to_thread(_warm_up, recommender)
+    return recommender
+
+
+async def _tried(path: Path) -> Recommender:
+    """The recommender of a bundle that killed no other process."""
+    await _try(path)
+    return await asyncio.to_thread(bundle.load, path, verified=True)
+
+
+async def _try(path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-P", "-m", "recsys_server.verify", str(path)),
@@ -155,12 +167,6 @@ class Models:
             return self._registry.live()
         except Exception:  # noqa: BLE001 - the registry itself is the fault
             return None
-
-
-def _load(path: Path) -> Recommender:
-    recommender = bundle.load(path, verified=True)
-    _warm_up(recommender)
-    return recommender
 
 
 def _warm_up(recommender: Recommender) -> None:

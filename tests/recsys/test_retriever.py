@@ -15,7 +15,7 @@ from recsys.content import ContentModel
 from recsys.content_source import ContentSource, DescribedSource
 from recsys.fetching import space
 from recsys.halves import halved
-from recsys.history_source_kernels import Similar, sum_up
+from recsys.history_source_kernels import sum_up
 from recsys.interactions import Histories
 from recsys.item_blocks import ItemBlocks
 from recsys.item_index import IndexChoice, ItemIndex
@@ -23,6 +23,7 @@ from recsys.kernel import frozen
 from recsys.queries import QueryBatch
 from recsys.retriever import MOST_SIMILAR, Retriever
 from recsys.snapshot import Snapshot
+from recsys.source_kernels import Similar
 from recsys.sources import CandidateSource, PopularitySource, Proposal, SimilaritySource
 from recsys.spectral_source import SpectralSource
 from recsys.types import EventType, ExcludePolicy

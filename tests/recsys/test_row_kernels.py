@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
-from recsys import fetching, order_kernels, product_kernels, retrieve_kernels, row_kernels
+from recsys import candidate_kernels, fetching, order_kernels, product_kernels, row_kernels
 from recsys.halves import bits_of, halved
-from recsys.history_source_kernels import Space, Work
 from recsys.kernel import frozen
+from recsys.source_kernels import Space, Work
 from recsys.types import SECONDS_PER_DAY as DAY
 
 SEEDS = st.integers(0, 100_000)
@@ -217,7 +217,7 @@ def test_the_union_of_proposals_rises_and_says_where_each_of_them_stands(n_items
         *(np.empty_like(proposed) for _ in range(6)),
         *(unused, unused, unused[0], unused[0] > 0, unused.view(np.int32), unused, unused_too[0], unused_too),
     )
-    count, met = retrieve_kernels.union(proposed, work, space, 0)
+    count, met = candidate_kernels.union(proposed, work, space, 0)
     expected = [one for one in np.unique(proposed).tolist() if one >= 0]
     assert work.chosen[:count].tolist() == expected
     assert met == count == np.count_nonzero(space.slots)

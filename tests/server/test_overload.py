@@ -102,6 +102,51 @@ async def test_what_would_wait_too_long_is_refused_at_once_and_what_many_share_i
     assert LEAST_WAITING <= 100 - refused_count <= LEAST_WAITING + 4
 
 
+class Timed(FakeRecommender):
+    """Takes 5 ms for each query, of a clock that nothing else moves."""
+
+    def __init__(self):
+        super().__init__(users=USERS)
+        self.now = 0.0
+
+    def clock(self):
+        return self.now
+
+    def answer(self, queries, timer):
+        self.now += 0.005 * len(queries)
+        return super().answer(queries, timer)
+
+
+async def test_a_burst_may_wait_and_where_more_come_than_can_be_answered_few_do():
+    recommender = Timed()
+    running = Engine(1, 10_000, 0.2, lambda _: None, recommender.clock, lambda call: call())
+
+    async def accepted(count):
+        tasks = [ask(running, recommender, user) for user in USERS[:count]]
+        await asyncio.sleep(0)
+        return [task for task in tasks if not task.done() or not task.exception()]
+
+    async def answered(count):
+        count += len(recommender.batches)
+        while len(recommender.batches) < count:  # noqa: ASYNC110 - the clock stands still meanwhile
+            await asyncio.sleep(0)
+
+    await taught(running, recommender, together=4)
+    burst = await accepted(100)
+    assert len(burst) == pytest.approx(40, abs=1), "as many as are answered in 200 ms"
+    await answered(10)
+    assert await accepted(1) == [], "which would take 150 ms, but one was refused 50 ms ago"
+    await asyncio.gather(*burst)
+    assert len(await accepted(100)) == pytest.approx(40, abs=1), "as nothing was refused for a while"
+    flood = []
+    for _ in range(400):
+        flood += await accepted(2)
+        await answered(1)
+    waits = [answer.wait for answer in await asyncio.gather(*flood)]
+    assert len(flood) == pytest.approx(400, abs=40)
+    assert max(waits[200:]) < (LEAST_WAITING + 2) * 0.005
+
+
 async def test_after_a_bad_moment_an_idle_engine_refuses_nobody(recommender):
     running = engine(shed_seconds=0.1)
     recommender.seconds = 0.5

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from recsys import manifest
 from recsys.registry import Registry
 from server_process import ANY_PORT, ROOT, run, started
 
@@ -82,6 +83,20 @@ def test_a_server_does_not_start_on_a_damaged_bundle_and_says_why_in_one_line(re
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert name in done.stderr
+
+
+def test_a_server_does_not_start_on_a_bundle_that_answers_otherwise_than_where_it_was_made(registry):
+    bundles = Registry(registry)
+    path = bundles.path(bundles.live())
+    made = manifest.read(path)
+    golden = tuple(one.model_copy(update={"scores": tuple(score + 1 for score in one.scores)}) for one in made.golden)
+    other = made.model_copy(update={"golden": golden})
+    other = other.model_copy(update={"bundle_id": made.bundle_id[:-12] + other.content_hash()[:12]})
+    manifest.write(other, path.rename(path.with_name(other.bundle_id)))
+    bundles.promote(other.bundle_id)
+    done = run("-m", "recsys_server", "--registry", str(registry), *ANY_PORT)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "answers differently" in done.stderr
 
 
 def test_what_keeps_a_server_from_starting_is_one_line(registry, tmp_path):

@@ -9,11 +9,12 @@ import worlds
 
 TESTS = Path(__file__).parents[1]
 SCRIPT = """
+import asyncio
 import sys
 from pathlib import Path
 from recsys_server import models
 from test_kernel import asked, compiled
-recommender = models._load(Path(sys.argv[1]))
+recommender = asyncio.run(models.load_verified(Path(sys.argv[1])))
 before = compiled()
 asked(recommender)
 print(*(name for name, count in compiled().items() if count > before[name]))
