@@ -39,8 +39,8 @@ BITS = "factor_bits"
 SCORE_TOLERANCE = 1e-4
 WRITTEN_AT_ONCE = 2**26
 """Bytes of an array."""
-MAPPED_AT_ONCE = 2**31
-"""Bytes of an array, at most: of ten million users, some seconds of reading where they are not in memory yet."""
+MAPPED_AT_ONCE = 2**33
+"""Bytes of an array, at most: vectors of 400 numbers of ten million users, which have been hashed and are in memory."""
 
 
 def save(model: Model, folder: Path) -> dict[str, dict[str, object]]:
