@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -17,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.v1 import recommendation_service_pb2 as pb
+from recsys_server.app import App
 from recsys_server.front import FEW_PENDING, MAX_MESSAGE_BYTES
 from recsys_server.front.frames import Frames, Kind, call_of, packed
 from recsys_server.front.methods import METHODS, PATHS, SERVICES
-from server_fakes import Details, FakeRecommender, FakeRegistry, refused, serving, settings, until
+from server_fakes import Details, FakeRecommender, FakeRegistry, loop_apart, refused, serving, settings, until
 from server_process import children, ended, started
 
 
@@ -224,6 +226,35 @@ async def test_before_there_is_a_bundle_health_says_that_nothing_serves():
         health = await health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest())
         assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert (await refused(client.recommend(pb.RecommendRequest()))).reason == "NO_BUNDLE"
+
+
+async def test_while_the_first_bundle_is_loaded_health_is_told_already():
+    registry, loading, go_on = FakeRegistry(FakeRecommender()), threading.Event(), threading.Event()
+
+    async def load(path):
+        loading.set()
+        await asyncio.to_thread(go_on.wait, 10)
+        return await registry.load(path)
+
+    async def make():
+        return App(settings(), registry, load)
+
+    with loop_apart() as there:
+        app = await there(make())
+        starting = there(app.start())
+        try:
+            await until(lambda: app.address and loading.is_set())
+            async with grpc.aio.insecure_channel(app.address) as channel:
+                check = health_pb2_grpc.HealthStub(channel).Check
+                health = [await check(health_pb2.HealthCheckRequest())]
+                go_on.set()
+                await starting
+                health.append(await check(health_pb2.HealthCheckRequest()))
+        finally:
+            go_on.set()
+            await there(app.drain())
+    status = health_pb2.HealthCheckResponse
+    assert [one.status for one in health] == [status.NOT_SERVING, status.SERVING]
 
 
 async def test_a_front_that_hangs_does_not_keep_a_server_from_ending(monkeypatch):
