@@ -24,7 +24,10 @@ SEAL = "manifest.json.sha256"
 HASHED_AT_ONCE = 2
 """Files; hashing lets go of the interpreter's lock."""
 _NICE = 10
-"""Of priority that hashing gives up: who answers meanwhile, or tries what is hashed, goes first."""
+"""Of priority that hashing gives up: who answers meanwhile, or tries what is hashed, goes first.
+
+On Linux it is a thread's own.
+"""
 
 _NOT_CONTENT = {"bundle_id", "created_time", "steps", "libraries"}
 
