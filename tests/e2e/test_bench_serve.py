@@ -3,7 +3,7 @@
 import json
 
 from recsys_offline.bench.serve import PAIRS
-from recsys_offline.bench.serve_table import STAGES, STEADY, STEADY_EVENTS
+from recsys_offline.bench.serve_table import PROMISED, STAGES, STEADY, STEADY_EVENTS, is_sound, summary
 from shops import recsys
 
 SMALL = ("--users", 1_500, "--items", 300, "--factors", 8, "--rounds", 1, "--seconds", 0.3)
@@ -29,7 +29,7 @@ def test_servers_and_an_echo_take_turns_and_every_slate_is_read(tmp_path):
     assert loads["cached, closed"]["served_from"]["SERVED_FROM_USER_CACHE"] > 0
     assert [{*pair} for pair in table["pairs"]] == [{STEADY, STEADY_EVENTS}] * PAIRS
     assert [*table["pairs"][0]] != [*table["pairs"][1]]  # each is first by turns
-    assert all(pair[STEADY_EVENTS]["records"]["sent"] > 0 for pair in table["pairs"])
+    assert all(pair[STEADY_EVENTS]["records"]["kept"] > 0 for pair in table["pairs"])
     assert 1 < table["pss_anon_mib"]["echo"] < table["pss_anon_mib"]["uncached"] < 1_000
     for line in (
         "| server, 200% of capacity |",
@@ -38,3 +38,8 @@ def test_servers_and_an_echo_take_turns_and_every_slate_is_read(tmp_path):
     ):
         assert line in done.out
     assert done.out.endswith("serve.json\n")
+    assert is_sound(result)
+    loads[PROMISED] |= {"ok": 0, "good": 0, "ms": dict.fromkeys(loads[PROMISED]["ms"])}
+    assert not is_sound(result)  # a server that answers nothing is no fast one
+    assert "p99 at 1,000/s inf ms" in summary(table)["promise"]
+    assert "refused or late 100.00%" in summary(table)["promise"]

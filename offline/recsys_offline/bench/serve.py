@@ -44,7 +44,7 @@ MANY = ("--depth", 4)
 LOOK_RATE, LOOK_SECONDS = 20, 1.0
 """To see how long an answer is."""
 ASKED_AGAIN = 50
-UNCACHED = "[cache]\nuser_mib = 0\n"
+UNCACHED = "[cache]\nuser_mib = 0\npopular_mib = 0\n"
 _METRICS = re.compile(r"metrics on (\S+)")
 _ADDRESS = re.compile(r" on (\S+),")
 _STAGE = re.compile(r'^recsys_stage_duration_seconds_sum\{stage="(\w+)"\} (\S+)$', re.MULTILINE)
@@ -65,8 +65,8 @@ class Effort:
 class Servers:
     """Those that take turns.
 
-    Two echoes, by gRPC's asyncio interface and one that takes calls as the server does, and servers without a cache, of
-    two workers, with it, with a state directory.
+    Two echoes, by gRPC's asyncio interface and one that takes calls as the server does, and servers: without caches, of
+    two workers without, with caches, and with a state directory without.
     """
 
     echo: Running
@@ -134,10 +134,7 @@ def _measure(registry: Registry, size: Size, effort: Effort) -> Figures:
             for turn in range(effort.rounds):
                 rounds.append(_round(load, servers, turn))
                 pairs += _pairs(load, servers, turn, _capacity(rounds[-1]))
-            memory = {
-                name: _pss_anon_mib(getattr(servers, name).process.pid, WORKERS if name == "workers" else 1)
-                for name in Servers.__slots__
-            }
+            memory = {name: _pss_anon_mib(getattr(servers, name).process.pid) for name in Servers.__slots__}
     return {
         **asdict(size),
         "bundle": made,
@@ -155,10 +152,10 @@ def _round(load: Loader, servers: Servers, turn: int) -> dict[str, Figures]:
     again = ("--again", ASKED_AGAIN)
     closed = {
         "echo, closed": load(echo, "--unchecked", *seed),
-        "server, closed, known users": _staged(load, uncached, *seed, unknown=0.0),
+        "server, closed, known users": _staged(load, uncached, *seed, *again, unknown=0.0),
         "bare echo, closed": load(bare, "--unchecked", *seed),
         "echo, 64 calls": load(echo, "--unchecked", *seed, *MANY),
-        "server, 64 calls, known users": load(uncached, *seed, *MANY, unknown=0.0),
+        "server, 64 calls, known users": load(uncached, *seed, *again, *MANY, unknown=0.0),
         "server, closed": load(uncached, *seed, *again),
         f"{WORKERS} workers, closed": load(servers.workers, *seed, *again),
         "cached, closed": load(servers.cached, *seed),
@@ -169,7 +166,7 @@ def _round(load: Loader, servers: Servers, turn: int) -> dict[str, Figures]:
         f"server, {RATE}/s": _staged(load, uncached, *seed, *again, "--rate", RATE),
         f"bare echo, {RATE}/s": load(bare, "--unchecked", *seed, "--rate", RATE),
         f"{WORKERS} workers, {RATE}/s": load(servers.workers, *seed, *again, "--rate", RATE),
-        f"cached, {RATE}/s": load(servers.cached, *seed, *again, "--rate", RATE),
+        f"cached, {RATE}/s": load(servers.cached, *seed, "--rate", RATE),
         **{
             f"server, {share:.0%} of capacity": load(uncached, *seed, *again, "--rate", share * capacity)
             for share in LOADS
@@ -251,13 +248,11 @@ def _echo(*options: str) -> Iterator[Running]:
             process.terminate()
 
 
-def _pss_anon_mib(pid: int, workers: int = 1) -> float:
-    """Memory that is in no file, of a worker and the processes that it started; of the largest one of several.
+def _pss_anon_mib(pid: int) -> float:
+    """Memory that is in no file, of a process and those that it started.
 
     Pages that processes share are divided by their number.
     """
-    if workers > 1:
-        return max(_pss_anon_mib(child) for child in _children(pid))
     found = _ANON.search(Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"))
     own = int(found[1]) / 1024 if found else 0.0
     return round(own + sum(map(_pss_anon_mib, _children(pid))), 1)

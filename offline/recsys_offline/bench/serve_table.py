@@ -14,7 +14,16 @@ TWO = "2 workers, 1000/s"
 STAGES = ("look_up", "retrieve", "rank", "slate", "encode")
 """That a server tells of."""
 SHOWN = ("look_up", "retrieve", "featurise", "rank", "slate", "encode")
-IN_BRIEF = ("CPU of a computed answer / echo", "capacity / echo", "promise", "events at 500/s", "indexes")
+IN_BRIEF = (
+    "CPU of a computed answer / echo",
+    "capacity / echo",
+    "promise",
+    "goodput at twice the capacity / capacity",
+    "events at 500/s",
+    "memory in no file",
+    "start to serving",
+    "indexes",
+)
 BEYOND = "server, 200% of capacity"
 STEADY, STEADY_EVENTS = "state, steady", "state, steady and events"
 
@@ -66,12 +75,15 @@ def summary(table: Figures) -> dict[str, str]:
         f" for {_median(_whole(one[bare_closed]) for one in rounds):,.0f}",
         "promise": f"p99 at 1,000/s {_median(_p99(one[PROMISED]) for one in rounds):.0f} ms by one server,"
         f" {_median(_p99(one[TWO]) for one in rounds):.0f} ms by two workers;"
+        f" refused or late {_median(_missed(one[PROMISED]) for one in rounds):.2%};"
         f" of what is answered at twice the capacity {_median(_p99(one[BEYOND]) for one in rounds):.0f} ms",
         "goodput at twice the capacity / capacity": ratio(BEYOND, "server, closed", _good),
         "events at 500/s": f"p99 x {ratio(STEADY_EVENTS, STEADY, _p99, pairs)},"
-        f" CPU x {ratio(STEADY_EVENTS, STEADY, _cpu, pairs)}, of {len(pairs)} pairs",
-        "memory in no file": ", ".join(f"{name} {mib:g} MiB" for name, mib in table["pss_anon_mib"].items()),
-        "start to serving": f"{median(table['start_seconds']):g} s",
+        f" CPU x {ratio(STEADY_EVENTS, STEADY, _cpu, pairs)}, of {len(pairs)} pairs; kept {_kept(pairs):.2%} of them",
+        "memory in no file": ", ".join(
+            f"{name.replace('_', ' ')} {mib:g} MiB" for name, mib in table["pss_anon_mib"].items()
+        ),
+        "start to serving": f"{median(table['start_seconds']):g} s, loops compiled and files in memory",
         "indexes": f"{indexes}; places that differ from exact search:"
         f" {table['bundle']['places_that_differ_from_exact']:.1%}",
         "slates read": f"{sum(each['ok'] for each in calls if 'wrong' in each):,}, not as they should be: {wrong},"
@@ -89,10 +101,10 @@ def brief(table: Figures) -> list[str]:
 
 
 def is_sound(result: Figures) -> bool:
-    """Whether every slate that was read was as it should be, and the user's own."""
+    """Whether every load was answered, each slate that was read as it should be, and the user's own."""
     turns = [one for table in result["tables"] for one in (*table["rounds"], *table["pairs"])]
     runs = [calls for one in turns for calls in one.values()]
-    return not any(run.get("wrong", 0) + run.get("not_their_own", 0) for run in runs)
+    return all(run["ok"] and not run.get("wrong") and not run.get("not_their_own") for run in runs)
 
 
 def stages(runs: list[Figures], features: float) -> str:
@@ -116,12 +128,12 @@ def stages(runs: list[Figures], features: float) -> str:
 
 
 def _row(name: str, runs: list[Figures]) -> str:
-    quantiles = [_median(run["ms"][each] or 0.0 for run in runs) for each in ("p50", "p95", "p99", "p99.9")]
+    quantiles = [_median(_quantile(run, each) for run in runs) for each in ("p50", "p95", "p99", "p99.9")]
     cells = [
         f"{_median(run['sent'] / run['seconds'] for run in runs):,.0f}",
         f"{_median(run['goodput_per_second'] for run in runs):,.0f}",
         *(f"{each:.1f}" for each in quantiles),
-        f"{_median(sum(run['errors'].values()) / max(run['sent'], 1) for run in runs):.1%}",
+        f"{_median(map(_missed, runs)):.1%}",
         f"{_median(run.get('degraded_share', 0.0) for run in runs):.1%}",
         f"{_median(run['cpu_us'] for run in runs):,.0f}",
     ]
@@ -139,11 +151,29 @@ def _whole(run: Figures) -> float:
 
 
 def _good(run: Figures) -> float:
-    return float(run["goodput_per_second"])
+    """Answers a second that came in time and are whole."""
+    return float(run["goodput_per_second"]) * (1.0 - float(run.get("degraded_share", 0.0)))
+
+
+def _missed(run: Figures) -> float:
+    """Share of the calls that were refused, lost, or answered too late."""
+    return 1.0 - float(run["good"]) / max(run["sent"], 1)
+
+
+def _kept(pairs: list[Figures]) -> float:
+    """Share of the events that the server said it has kept."""
+    records = [pair[STEADY_EVENTS]["records"] for pair in pairs]
+    return sum(each["kept"] for each in records) / max(sum(each["events"] for each in records), 1)
 
 
 def _p99(run: Figures) -> float:
-    return float(run["ms"]["p99"] or 0.0)
+    return _quantile(run, "p99")
+
+
+def _quantile(run: Figures, name: str) -> float:
+    """Of the latencies of what was answered, ms; infinite where nothing was."""
+    found = run["ms"][name]
+    return math.inf if found is None else float(found)
 
 
 def _median(values: Iterable[float]) -> float:

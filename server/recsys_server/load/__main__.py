@@ -51,7 +51,8 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
     if options.again and not options.unchecked:
         numbers = verdict.worth_asking_again(calls, options.again)
         again = await loops.alone(target, calls, numbers)
-        result |= {"asked_again": len(numbers), "not_their_own": verdict.judged_again(calls, again, numbers)}
+        compared, other = verdict.judged_again(calls, again, numbers)
+        result |= {"asked_again": compared, "not_their_own": other}
     return result
 
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from recsys.types import Bools
 from recsys.v1 import recommendation_service_pb2
+from recsys.v1.event_service_pb2 import RecordEventsResponse
 from recsys.v1.recommendation_service_pb2 import RecommendResponse
 from recsys_server.load.loops import Calls
+from recsys_server.load.plan import EVENTS_AT_ONCE
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 NO_ANSWER = "NO_ANSWER"
@@ -34,32 +36,37 @@ def figures(calls: Calls, timeout: float, *, check: bool) -> dict[str, Any]:
     latency = (calls.until - calls.since)[ok]
     answered = calls.plan.asks & _are(calls, "OK") & (calls.until >= start) & (calls.until < stop)
     codes = Counter(calls.codes[number] or NO_ANSWER for number in np.flatnonzero(counted & ~ok).tolist())
-    records = ~calls.plan.asks & (calls.since >= start) & (calls.since < stop)
+    records = np.flatnonzero(~calls.plan.asks & (calls.since >= start) & (calls.since < stop)).tolist()
     own, started = (after - before for before, after in zip(*calls.cpu, strict=True))
     result: dict[str, Any] = {
         "seconds": round(stop - start, 3),
         "sent": int(counted.sum()),
         "ok": int(ok.sum()),
+        "good": (good := int((latency <= timeout).sum())),
         "answered": int((calls.plan.asks & _are(calls, "OK")).sum()),
         "errors": dict(sorted(codes.items())),
         "answered_per_second": round(int(answered.sum()) / (stop - start), 1),
-        "goodput_per_second": round(int((latency <= timeout).sum()) / (stop - start), 1),
+        "goodput_per_second": round(good / (stop - start), 1),
         "ms": {name: _ms(latency, share) for name, share in QUANTILES.items()},
         "sender_late_ms_p99": _ms(calls.late[counted], 0.99),
         "cpu_us": round((own + started) / max(int(answered.sum()), 1) * 1e6, 1),
         "started_cpu_us": round(started / max(int(answered.sum()), 1) * 1e6, 1),
         "bytes": round(float(np.mean([len(calls.bodies[n]) for n in np.flatnonzero(ok).tolist()] or [0])), 1),
     }
-    if records.any():
-        result["records"] = {"sent": int(records.sum()), "ok": int((records & _are(calls, "OK")).sum())}
+    if records:
+        sent = {"calls": len(records), "events": len(records) * EVENTS_AT_ONCE}
+        result["records"] = sent | {"kept": _kept(calls, records)}
     return result | (_slates(calls, np.flatnonzero(ok).tolist(), stop - start) if check else {})
 
 
-def judged_again(calls: Calls, again: Calls, numbers: list[int]) -> int:
-    """How many of the users who asked once more, alone, and were answered whole, had been given another slate."""
-    pairs = [(calls.bodies[number], again.bodies[place]) for place, number in enumerate(numbers)]
-    whole = [(_items(first), _items(second)) for first, second in pairs if not _parsed(second).degraded]
-    return sum(len(first & second) < min(SHARED, len(second)) for first, second in whole)
+def judged_again(calls: Calls, again: Calls, numbers: list[int]) -> tuple[int, int]:
+    """How many of the users who asked once more, alone, were answered whole; and how many of these by another slate."""
+    whole = [
+        (calls.bodies[number], again.bodies[place])
+        for place, number in enumerate(numbers)
+        if again.codes[place] == "OK" and not _parsed(again.bodies[place]).degraded
+    ]
+    return len(whole), sum(len(_items(first) & _items(second)) < SHARED for first, second in whole)
 
 
 def worth_asking_again(calls: Calls, count: int) -> list[int]:
@@ -100,6 +107,12 @@ def _is_sound(response: RecommendResponse, *, known: bool) -> bool:
         and scores == sorted(scores, reverse=True)
         and (not known or response.served_from in _OF_KNOWN or bool(response.degraded))
     )
+
+
+def _kept(calls: Calls, records: list[int]) -> int:
+    """How many of the events of some calls the server has accepted."""
+    answered = [calls.bodies[number] for number in records if calls.codes[number] == "OK"]
+    return sum(RecordEventsResponse.FromString(body).accepted_count for body in answered)
 
 
 def _items(body: bytes) -> set[str]:
