@@ -86,6 +86,18 @@ async def test_exclusions_that_eat_up_the_popular_cache_are_computed():
     assert response.served_from == pb.SERVED_FROM_POPULAR_CACHE
 
 
+async def test_without_memory_for_popular_slates_each_is_computed_for_who_asks():
+    recommender = FakeRecommender()
+    async with serving(FakeRegistry(recommender), settings({"cache": {"popular_mib": 0}})) as client:
+        asked = [pb.RecommendRequest(user_id=f"stranger {num}", slate_size=7) for num in range(3)]
+        answers = await asyncio.gather(*map(client.recommend, asked))
+    assert {len(answer.items) for answer in answers} == {7}
+    assert {answer.served_from for answer in answers} == {pb.SERVED_FROM_POPULAR_CACHE}
+    computed = [query for batch in recommender.batches for query in batch]
+    assert sorted(query.user_id for query in computed) == ["stranger 0", "stranger 1", "stranger 2"]
+    assert {query.slate_size for query in computed} == {7}
+
+
 async def test_a_small_catalogue_gives_all_it_has():
     async with serving(FakeRegistry(FakeRecommender(n_items=5))) as client:
         response = await client.recommend(pb.RecommendRequest(exclude_item_ids=["i0"]))
