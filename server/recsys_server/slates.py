@@ -86,11 +86,9 @@ class Slates:
             deadline: on the engine's clock.
             lately: tells the live events of a query from others of its user.
         """
-        if query.explain:
-            return await self._serve_computed(recommender, query, assignments, deadline)
         try:
             is_personal = recommender.is_personal(query)
-            if (self._users if is_personal else self._popular).keeps_nothing:
+            if query.explain or (self._users if is_personal else self._popular).keeps_nothing:
                 return await self._serve_computed(recommender, query, assignments, deadline)
             if is_personal:
                 return await self._serve_personal(recommender, query, assignments, deadline, lately)
