@@ -95,6 +95,11 @@ class ItemCatalogue:
     _all_on_sale: bool = field(init=False, repr=False)
     _timed: Int64s = field(init=False, repr=False)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all attributes."""
+        return frozenset((*self.texts, *self.numbers, *self.flags))
+
     def __post_init__(self) -> None:
         on_sale = ~self.deleted
         if AVAILABLE in self.flags:

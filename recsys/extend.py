@@ -25,6 +25,8 @@ from recsys.vocabulary import UNKNOWN
 Updates = Mapping[int, Fact]
 """For some rows the new value."""
 NO_ATTRIBUTES = {TITLE, EMBEDDING}
+MOST_ATTRIBUTES = 500
+"""Of all items together: each is a column with a value for every item. Further ones are left out."""
 NO_EVENTS = Events(
     user_num=np.zeros(0, dtype=np.int32),
     item_num=np.zeros(0, dtype=np.int32),
@@ -56,6 +58,9 @@ def changed(model: Model, changes: Sequence[ItemChange], version: int) -> Model:
         for name, fact in change.facts.items():
             if name not in NO_ATTRIBUTES:
                 updates.setdefault(name, {})[row] = fact
+    further = [name for name in updates if name not in model.catalogue.names]
+    for name in further[max(MOST_ATTRIBUTES - len(model.catalogue.names), 0) :]:
+        del updates[name]
     catalogue = replace(_updated(model.catalogue, updates), deleted=deleted, version=version)
     return replace(model, catalogue=catalogue)
 

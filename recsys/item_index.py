@@ -205,6 +205,7 @@ def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemInd
         queries: float32[q, d], user vectors to measure on.
         least_recall: share of the exact top 200 that must be found.
     """
+    queries = queries[queries.any(axis=1)]  # to the others all items are the same
     if len(factors) < EXACT_BELOW or len(queries) == 0:
         return ItemIndex.exact(factors)
     truth = np.concatenate([np.argpartition(-(factors @ query), RECALL_DEPTH)[:RECALL_DEPTH] for query in queries])

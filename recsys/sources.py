@@ -227,12 +227,13 @@ class PopularitySource:
         """int32[count]: the most popular of the items that are allowed (bool[n_items]); fewer where these are."""
         if allowed is None:
             return self.order[:count].astype(np.int32)
-        depth, found = 2 * count, self.order[:0]
-        while len(found) < count and depth < 8 * len(self.order):
+        depth = 2 * count
+        while True:
             head = self.order[:depth]
             found = head[allowed[head]]
+            if len(found) >= count or depth >= len(self.order):
+                return found[:count].astype(np.int32)
             depth *= 8
-        return found[:count].astype(np.int32)
 
 
 def _of_rows(batch: QueryBatch, rows: Rows, item_num: Int32s, score: Float32s) -> Proposal:

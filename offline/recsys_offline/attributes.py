@@ -24,6 +24,8 @@ from recsys.types import Array, Float32s, Float64s, Int8s, Int64s
 from recsys_offline.tables import Table
 
 NO_ATTRIBUTES = {ITEM_ID, "title", "embedding"}
+NAMELESS = ""
+"""What a column of row numbers is called that was written without a name; nobody can ask for it."""
 TIMES = {CREATED, VALID_FROM, VALID_UNTIL}
 MAX_CATEGORY_BYTES = 1_024
 MAX_TEXT_BYTES = 256
@@ -44,11 +46,11 @@ def attributes(table: Table, last: Int64s, price: Float32s) -> ItemCatalogue:
     texts: dict[str, TextColumn] = {}
     numbers: dict[str, Float64s] = {}
     flags: dict[str, Int8s] = {}
-    for name in sorted({*table.names} - NO_ATTRIBUTES):
+    for name in sorted({*table.names} - NO_ATTRIBUTES - {NAMELESS}):
         kind = table.kind(name)
         if name == PRICE:
             numbers[name] = shortest(_aligned(price, last, np.nan))
-        elif name in TIMES or pa.types.is_temporal(kind):
+        elif name in TIMES or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             numbers[name] = _aligned(_times(table, name), last, np.nan)
         elif name == AVAILABLE or pa.types.is_boolean(kind):
             flags[name] = _aligned(_flags(table, name), last, -1)

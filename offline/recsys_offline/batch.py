@@ -23,10 +23,12 @@ SCHEMA = pa.schema([("user_id", pa.string()), ("item_id", pa.string()), ("rank",
 def recommend(recommender: Recommender, user_ids: list[str], k: int, parameters: ServingParameters, out: Path) -> int:
     """Write k rows (user_id, item_id, rank from 1, score) for each user, known or not; returns the rows written.
 
+    There are fewer where the catalogue has fewer items.
+
     Raises:
         DataError: the file's name does not end in ``.parquet`` or ``.csv``.
     """
-    rows = 0
+    k, rows = min(k, len(recommender.model.items)), 0
     with writer(out, SCHEMA) as write:
         for start in range(0, len(user_ids), USERS_AT_ONCE):
             table = _lists(recommender, user_ids[start : start + USERS_AT_ONCE], k, parameters)
@@ -42,10 +44,12 @@ def read_user_ids(path: Path) -> list[str]:
         DataError: the file holds no users, or is not text.
     """
     if path.suffix == ".parquet":
-        ids = [str(value) for value in Table.at(path).column("user_id").to_pylist() if value is not None]
+        users = Table.at(path).ids("user_id")
+        texts = users.distinct.to_pylist()
+        ids = [texts[num] for num in users.num[users.num >= 0].tolist()]
     else:
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a mark before the text
                 lines = [line for line in csv.reader(file) if line]
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{path}: not a text file of users ({error}); save it as UTF-8") from error

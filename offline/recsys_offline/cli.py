@@ -35,14 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RecsysError as error:
         return _fail(str(error))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has gone; say nothing at exit
+        _say_no_more()
         return 0
     except OSError as error:
+        if error.filename is None:  # perhaps where the output goes
+            _say_no_more()
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}")
     except MemoryError:
         return _fail("out of memory; use a machine with more, or fewer factors and a shorter history")
     except KeyboardInterrupt:
         return _fail("interrupted; what was complete is kept", status=130)
+
+
+def _say_no_more() -> None:
+    """Let go of what could not be written: Python would try again at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, status: int = 1) -> int:
@@ -56,6 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     function: Any = getattr(commands, arguments.function)
     status: int = function(arguments)
+    sys.stdout.flush()  # here, where it is told if nobody reads, or the disk is full
     return status
 
 

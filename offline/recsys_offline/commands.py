@@ -114,6 +114,8 @@ def exposures(arguments: Namespace) -> int:
 def bundles(arguments: Namespace) -> int:
     """``recsys bundles list | show | promote | rollback``."""
     registry = Registry(arguments.registry)
+    if arguments.bundle is not None and arguments.action in {"list", "rollback"}:
+        raise RegistryError(f"{arguments.action} takes no bundle; to go back to one: recsys bundles promote ID")
     match arguments.action:
         case "list":
             print("\n".join(_listed(registry)) or "no bundles yet; run recsys train")

@@ -21,6 +21,9 @@ from recsys_offline.findings import Finding, find
 from recsys_offline.ids import Ids
 from recsys_offline.tables import Table, TableError, Times
 
+EARLIEST_YEAR = 1900
+EARLIEST = int(datetime(EARLIEST_YEAR, 1, 1, tzinfo=UTC).timestamp())
+"""Unix seconds before which there was no shop whose events these are."""
 WORDS = {event_type.word: event_type for event_type in EventType}
 
 
@@ -147,12 +150,14 @@ def _keep(rows: _Rows, table: Table, now: int | None) -> tuple[Bools, tuple[Find
     is_search = rows.event_type == EventType.SEARCH
     nobody = (rows.user.num < 0) & (rows.session < 0)
     future = rows.time > (np.iinfo(np.int64).max if now is None else now)
+    ancient = rows.time < EARLIEST
     for mask, name, action, fix in (
         (rows.repeated, "repeated event ids", "dropped, the first one is kept", "give each event its own event_id"),
         (nobody, "events of nobody", "dropped", "fill user_id, or session_id for an anonymous visit"),
         (no_item & is_search, "searches without an item", "left out: they teach nothing about items", ""),
         (no_item, "events without an item", "dropped", "fill item_id"),
         (future, "future times", "dropped", "correct event_time: UTC, not after the time of this run"),
+        (ancient, f"times before {EARLIEST_YEAR}", "dropped", "correct event_time: UTC"),
     ):
         findings += find(table, mask & kept, name, action, fix)
         kept &= ~mask

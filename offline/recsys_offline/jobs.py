@@ -17,7 +17,7 @@ from recsys_offline.dataset import Dataset
 from recsys_offline.evaluate import run as evaluation
 from recsys_offline.train import run as training
 from recsys_offline.train.describe import describe
-from recsys_offline.train.publish import publish
+from recsys_offline.train.publish import check_writable, publish
 from recsys_offline.train.steps import Steps
 
 
@@ -38,7 +38,7 @@ def train_bundle(
     """
     if until is not None and until > time.time():
         raise DataError("--until lies in the future; give a time up to now, or leave it out to use all events")
-    registry.staging.mkdir(parents=True, exist_ok=True)  # a place that cannot be written shows now, not hours later
+    check_writable(registry)  # now, not hours later
     steps = steps or Steps(training.N_STEPS + 2)
     try:
         with steps("Read the dataset"):

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet
+from python_calamine import CalamineError
 
 from recsys.errors import DataError
 
@@ -26,7 +27,10 @@ def open_files(files: Sequence[Path], encoding: str) -> pa.dataset.Dataset:
     if suffix == ".csv":
         return pa.dataset.dataset(_read_csv(files[0], encoding))
     if suffix in {".xlsx", ".xls"}:
-        sheets = pd.read_excel(files[0], sheet_name=None, dtype=str, engine="calamine")
+        try:
+            sheets = pd.read_excel(files[0], sheet_name=None, dtype=str, engine="calamine")
+        except CalamineError as error:
+            raise ValueError(str(error)) from error
         return pa.dataset.dataset(pa.Table.from_pandas(pd.concat(sheets.values()), preserve_index=False))
     schema = pa.unify_schemas([_plain(pa.parquet.read_schema(file)) for file in files], promote_options="permissive")
     return pa.dataset.dataset([str(file) for file in files], schema=schema, format="parquet")

@@ -175,8 +175,7 @@ class Table:
             num = array.indices.fill_null(-1).to_numpy()
             array.dictionary.validate(full=True)
         except (OSError, ValueError, pa.ArrowException) as error:
-            problem = f"column {name!r} holds no ids ({_line(error)})"
-            raise TableError(self.name, problem, "write ids as UTF-8 text") from error
+            raise self._no_ids(name, error) from error
         return self._checked_ids(name, num, array.dictionary)
 
     def _parts(self, name: str) -> list[Any]:
@@ -199,12 +198,15 @@ class Table:
         """A column in which nearly every id is another: uint64[n], a hash of each; and bool[n], whether it is missing.
 
         Raises:
-            TableError: an id is longer than 256 bytes.
+            TableError: an id is longer than 256 bytes, or is no text or number.
         """
         self.require(name)
         hashes, missing, row = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.bool_)], 0
         for batch in self._data.to_batches(columns=[name]):
-            texts = pc.cast(batch[name], pa.large_string())
+            try:
+                texts = pc.cast(batch[name], pa.large_string())
+            except pa.ArrowException as error:
+                raise self._no_ids(name, error) from error
             lengths = pc.binary_length(texts).fill_null(0).to_numpy()
             if lengths.max(initial=0) > MAX_ID_BYTES:
                 where = self.where(row + int(lengths.argmax()))
@@ -315,6 +317,9 @@ class Table:
     def _bad_cell(self, row: int, name: str, problem: str, fix: str) -> TableError:
         value = str(self.column(name)[row].as_py())
         return TableError(self.where(row), f"{name} {value[:40]!r} {problem}", fix)
+
+    def _no_ids(self, name: str, error: Exception) -> TableError:
+        return TableError(self.name, f"column {name!r} holds no ids ({_line(error)})", "write ids as UTF-8 text")
 
     def _unreadable(self, name: str, error: Exception) -> TableError:
         return TableError(self.name, f"column {name!r} cannot be read ({_line(error)})", "mend or replace the file")

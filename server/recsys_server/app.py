@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +34,13 @@ class Worker:
 
     Attributes:
         load: of bundles.
+        served: the bundles that the processes have verified.
         serving: told of the address of its metrics as soon as it serves.
         alive: a file that ends when the parent does.
     """
 
     load: Load
+    served: Callable[[], Collection[str]]
     serving: Callable[[str], None]
     alive: int
 
@@ -99,8 +101,11 @@ class App:
         self._watching: list[asyncio.Task[None]] = []
         self.address = self.metrics_address = ""
 
-    async def start(self) -> None:
+    async def start(self, served: Collection[str] = ()) -> None:
         """Take the addresses, load the live bundle if there is one, and serve.
+
+        Args:
+            served: bundles that can stand in for one that cannot be served.
 
         Raises:
             AddressError: an address is taken.
@@ -108,13 +113,14 @@ class App:
         """
         section = self._server_settings
         self.metrics_address = listen(section.metrics, self.telemetry.registry)
-        loading = asyncio.create_task(self.models.refresh())  # beside the start of the process that speaks gRPC
+        loading = asyncio.create_task(self.models.start(served))  # beside the start of the process that speaks gRPC
         try:
             if not self._shared_port:
                 self.address = await self._front.listen(section.listen, self._gate.answer)
             await loading
         finally:
             loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
         if self.models.bundle_id is None:
             _log.warning("%s has no live bundle yet: waiting for the first", section.registry)
         if self._shared_port:  # not earlier: whom the system sends here would wait, while others serve
@@ -177,7 +183,7 @@ async def run(
         RecsysError: the server cannot start.
     """
     app = App(settings, registry, worker.load, shared_port=True) if worker else App(settings, registry)
-    await app.start()
+    await app.start(worker.served() if worker else ())
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m recsys_server.ask", description=__doc__)
     parser.add_argument("users", nargs="*", metavar="USER", help="none: one anonymous request")
     parser.add_argument("--address", default="127.0.0.1:50051", metavar="HOST:PORT")
-    parser.add_argument("--slate-size", type=int, default=0, metavar="N", help="0: the placement's default")
+    parser.add_argument("--slate-size", type=_size, default=0, metavar="N", help="0: the placement's default")
     parser.add_argument("--placement", default="", metavar="NAME")
     parser.add_argument("--seed", action="append", default=[], metavar="ITEM", help="an item in view; repeatable")
     parser.add_argument("--exclude", action="append", default=[], metavar="ITEM", help="repeatable")
@@ -104,6 +104,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--assign", action="store_true", help="ask for the users' variants instead of slates")
     parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS")
     return parser
+
+
+def _size(text: str) -> int:
+    try:
+        if abs(number := int(text)) < 2**31:
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number that a request can say")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,12 @@ class Board:
 
     def verified(self, bundle_id: str) -> bool:
         """Whether a process has verified a bundle."""
-        return any(self._read(slot)[1].rstrip(b"\0") == bundle_id.encode() for slot in range(self._slots))
+        return bundle_id in self.bundle_ids()
+
+    def bundle_ids(self) -> list[str]:
+        """What the processes have verified last, each once, also those that have ended."""
+        known = (self._read(slot)[1].rstrip(b"\0").decode(errors="replace") for slot in range(self._slots))
+        return [*dict.fromkeys(filter(None, known))]
 
     def _read(self, slot: int) -> tuple[int, bytes]:
         port, bundle_id = _SLOT.unpack_from(self._memory, slot * _SLOT.size)

@@ -6,13 +6,13 @@ import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from recsys.recommender import Recommender
 from recsys.rules import Rules
-from recsys.types import Query, ServingParameters, Slate
+from recsys.types import Query, Slate
 from recsys_server.codec_slate import Assignments
 
 Clock = Callable[[], float]
@@ -23,7 +23,8 @@ ENTRY_BYTES = 268  # of a user's slate besides its own bytes, measured
 FRESH_SHARE = 0.75  # of its time, after which a popular slate that is asked for is computed anew
 
 _log = logging.getLogger(__name__)
-_PopularKey = tuple[str, int, ServingParameters, Rules, int]
+_Version = tuple[str, int]
+"""A bundle, and the last change of its items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class PopularCache:
 
     Args:
         compute: answers a query by a recommender.
-        budget: bytes of all slates, at most; the oldest make room.
+        budget: bytes of all slates, at most; the oldest make room; 0: none is kept.
         seconds: how long a slate is good.
         looked_up: told of each look-up whether a good slate was there.
         clock: monotonic seconds.
@@ -59,8 +60,15 @@ class PopularCache:
         self._seconds = seconds
         self._looked_up = looked_up
         self._clock = clock
-        self._kept: dict[_PopularKey, _Popular] = {}
-        self._computing: dict[_PopularKey, asyncio.Task[Slate]] = {}
+        self._kept: OrderedDict[bytes, _Popular] = OrderedDict()  # the oldest first
+        self._size = 0
+        self._version: _Version | None = None
+        self._computing: dict[bytes, asyncio.Task[Slate]] = {}
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether looking a slate up is in vain."""
+        return self._budget == 0
 
     def kept(self, recommender: Recommender, query: Query) -> Slate | None:
         """The slate that is kept, be it past its time."""
@@ -78,7 +86,7 @@ class PopularCache:
         self._looked_up(age < self._seconds)
         if kept is not None and age < self._seconds * FRESH_SHARE:
             return kept.slate
-        task = self._renewing(recommender, key, query.now)
+        task = self._renewing(recommender, key, query)
         if kept is not None and age < self._seconds:
             return kept.slate
         try:
@@ -88,29 +96,35 @@ class PopularCache:
                 raise
             return self._kept[key].slate
 
-    def _renewing(self, recommender: Recommender, key: _PopularKey, now: int) -> asyncio.Task[Slate]:
+    def _renewing(self, recommender: Recommender, key: bytes, query: Query) -> asyncio.Task[Slate]:
         """The computation of a slate that is on its way, or a new one."""
         task = self._computing.get(key)
         if task is None:
-            task = self._computing[key] = asyncio.create_task(self._renew(recommender, key, now))
-            task.add_done_callback(lambda done: self._computed(key, done))
+            task = self._computing[key] = asyncio.create_task(self._renew(recommender, key, query))
+            task.add_done_callback(lambda done: self._computed(recommender.bundle_id, key, done))
         return task
 
-    async def _renew(self, recommender: Recommender, key: _PopularKey, now: int) -> Slate:
-        slate = await self._compute(recommender, Query("", key[4], now, parameters=key[2], rules=key[3]))
-        self._kept = {other: kept for other, kept in self._kept.items() if other[:2] == key[:2] and other != key}
-        self._kept[key] = _Popular(slate, self._clock(), _size(slate))  # last: the order is that of their ages
-        size = sum(kept.size for kept in self._kept.values())
-        for oldest in [*self._kept]:
-            if size <= self._budget:
-                break
-            size -= self._kept.pop(oldest).size
+    async def _renew(self, recommender: Recommender, key: bytes, query: Query) -> Slate:
+        deep = Query("", popular_depth(query), query.now, parameters=query.parameters, rules=query.rules)
+        slate, version = await self._compute(recommender, deep), (recommender.bundle_id, recommender.catalogue_version)
+        if version != self._version:
+            self._kept.clear()
+            self._size, self._version = 0, version
+        self._let_go(self._kept.pop(key, None))
+        kept = self._kept[key] = _Popular(slate, self._clock(), _size(slate))
+        self._size += kept.size
+        while self._size > self._budget:
+            self._let_go(self._kept.popitem(last=False)[1])
         return slate
 
-    def _computed(self, key: _PopularKey, task: asyncio.Task[Slate]) -> None:
+    def _let_go(self, kept: _Popular | None) -> None:
+        if kept is not None:
+            self._size -= kept.size
+
+    def _computed(self, bundle_id: str, key: bytes, task: asyncio.Task[Slate]) -> None:
         del self._computing[key]
         if not task.cancelled() and task.exception():
-            _log.warning("no new popular slate of bundle %s: %s", key[0], task.exception())
+            _log.warning("no new popular slate of bundle %s: %s", bundle_id, task.exception())
 
 
 def _size(slate: Slate) -> int:
@@ -122,12 +136,14 @@ def popular_depth(query: Query) -> int:
     return POPULAR_DEPTH if query.rules == Rules(query.rules.condition) else query.slate_size
 
 
-def _popular_key(recommender: Recommender, query: Query) -> _PopularKey:
-    return recommender.bundle_id, recommender.catalogue_version, query.parameters, query.rules, popular_depth(query)
+def _popular_key(recommender: Recommender, query: Query) -> bytes:
+    """A digest of all that a popular slate depends on, but the time."""
+    way = _way(recommender.bundle_id, recommender.catalogue_version, (), query.parameters)
+    return _digest((way, repr(query.rules), str(popular_depth(query))))
 
 
 def user_key(recommender: Recommender, assignments: Assignments, query: Query, lately: Hashable) -> bytes:
-    """A digest of all that a personal slate depends on, but the time: the key itself would outweigh the slate.
+    """A digest of all that a personal slate depends on, but the time.
 
     Args:
         recommender: answers the query.
@@ -135,16 +151,20 @@ def user_key(recommender: Recommender, assignments: Assignments, query: Query, l
         query: what is asked.
         lately: tells the live events of the query from others of its user.
     """
-    way = _way(recommender.bundle_id, recommender.catalogue_version, assignments, query.parameters, query.rules)
+    way = _way(recommender.bundle_id, recommender.catalogue_version, assignments, query.parameters)
     own = f"{query.slate_size} {hash(lately)} {hash(query.shown)} {query.user_id!r}"
     # The ids may be thousands. NUL is in none of them.
-    text = "\0".join((way, own, *query.seed_item_ids, "", *query.exclude_item_ids))
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+    return _digest((way, repr(query.rules), own, *query.seed_item_ids, "", *query.exclude_item_ids))
+
+
+def _digest(parts: Sequence[str]) -> bytes:
+    """What stands for a key that itself would outweigh the slate: a client's rules may be as long as a request."""
+    return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 @lru_cache(maxsize=256)
 def _way(*what: Hashable) -> str:
-    """How a slate is made, whoever asks: few combinations occur."""
+    """How slates are made, whoever asks and by whatever rules: few combinations occur."""
     return hashlib.sha256(repr(what).encode(errors="surrogatepass")).hexdigest()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from recsys.catalogue import VALID_FROM, VALID_UNTIL
 from recsys.catalogue_log import EMBEDDING, Fact, ItemChange
+from recsys.extend import MOST_ATTRIBUTES
 from recsys.v1 import catalog_service_pb2
 from recsys.vocabulary import MAX_ID_BYTES
 from recsys_server.errors import Violation
@@ -24,12 +25,13 @@ OWN_FIELDS = {field.name for field in catalog_service_pb2.Item.DESCRIPTOR.fields
 NOT_AN_ID = f"item_id: required, at most {MAX_ID_BYTES} bytes, none of them NUL"
 
 
-def upsert_request(data: bytes, dimensions: int) -> tuple[list[ItemChange], dict[int, str]]:
+def upsert_request(data: bytes, dimensions: int, names: Collection[str]) -> tuple[list[ItemChange], dict[int, str]]:
     """The changes of an UpsertItemsRequest, of each item the last, and the reason against each bad one by its place.
 
     Args:
         data: the message.
         dimensions: of the embeddings of the bundle that serves; 0: not known.
+        names: of the attributes that there are.
 
     Raises:
         MalformedMessageError: data is not such a message.
@@ -37,7 +39,8 @@ def upsert_request(data: bytes, dimensions: int) -> tuple[list[ItemChange], dict
     """
     request = parsed(catalog_service_pb2.UpsertItemsRequest, data)
     _check_size(request.request_id, "items", len(request.items))
-    reasons = {place: "; ".join(_violations(item, dimensions)) for place, item in enumerate(request.items)}
+    known = {*names}
+    reasons = {place: "; ".join(_violations(item, dimensions, known)) for place, item in enumerate(request.items)}
     rejections = {place: reason for place, reason in reasons.items() if reason}
     good = {
         item.item_id: ItemChange(item.item_id, dict(_facts(item)))
@@ -106,8 +109,8 @@ def _facts(item: catalog_service_pb2.Item) -> Iterator[tuple[str, Fact]]:
         yield attribute.name, getattr(attribute, kind) if kind else None
 
 
-def _violations(item: catalog_service_pb2.Item, dimensions: int) -> Iterator[str]:
-    """All that is wrong with an item."""
+def _violations(item: catalog_service_pb2.Item, dimensions: int, known: set[str]) -> Iterator[str]:
+    """All that is wrong with an item; its attributes are known from then on."""
     if not _is_id(item.item_id):
         yield NOT_AN_ID
     for name, limit in MAX_BYTES.items():
@@ -124,6 +127,10 @@ def _violations(item: catalog_service_pb2.Item, dimensions: int) -> Iterator[str
         yield f"attributes: at most {MAX_ATTRIBUTES}"
     for attribute in item.attributes[:MAX_ATTRIBUTES]:
         yield from _attribute_violations(attribute)
+        if attribute.name not in known and len(known) >= MOST_ATTRIBUTES:
+            yield f"attributes: {attribute.name} is new, and items have {MOST_ATTRIBUTES} different ones already"
+            return
+        known.add(attribute.name)
 
 
 def _embedding_violations(embedding: Sequence[float], dimensions: int) -> Iterator[str]:

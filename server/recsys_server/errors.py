@@ -2,7 +2,8 @@
 
 RecsysError                 the server cannot start; one line for the operator
 ├── AddressError            an address cannot be listened on
-└── FrontError              the process that speaks gRPC does not start
+├── FrontError              the process that speaks gRPC does not start
+└── WorkerError             the system allows no further process
 RequestError                one request is refused
 ├── MalformedMessageError   the bytes are not a message of the method's type
 ├── InvalidRequestError     fields are outside their limits
@@ -31,6 +32,10 @@ class FrontError(RecsysError):
     """The process that speaks gRPC does not start."""
 
 
+class WorkerError(RecsysError):
+    """The system allows no further process."""
+
+
 class RequestError(Exception):
     """Base of the reasons to refuse one request. ``metadata`` holds every value that its message names."""
 
@@ -56,12 +61,21 @@ class InvalidRequestError(RequestError):
 
     Args:
         violations: every one, at least one.
+        further: violations that are not told.
     """
 
-    def __init__(self, violations: tuple[Violation, ...]) -> None:
+    def __init__(self, violations: tuple[Violation, ...], further: int = 0) -> None:
         fields = ", ".join(violation.field for violation in violations)
-        super().__init__(f"outside their limits: {fields}", {"fields": fields})
+        more = f" and {further} more" if further else ""
+        metadata = {"fields": fields} | ({"further": str(further)} if further else {})
+        super().__init__(f"outside their limits: {fields}{more}", metadata)
         self.violations = violations
+        self.further = further
+
+    def shortened(self) -> InvalidRequestError:
+        """The same with the first half of the violations."""
+        kept = max(len(self.violations) // 2, 1)
+        return InvalidRequestError(self.violations[:kept], self.further + len(self.violations) - kept)
 
 
 class NoBundleError(RequestError):

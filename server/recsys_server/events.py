@@ -57,10 +57,13 @@ class Recorder:
         self._waiting.append((events, done))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_all())
-        await asyncio.wait([done], timeout=deadline - asyncio.get_running_loop().time())
-        if not done.done():
-            raise DeadlineError("the events were not on disk in time; send them again")
-        return done.result()
+        try:
+            await asyncio.wait([done], timeout=deadline - asyncio.get_running_loop().time())
+            if not done.done():
+                raise DeadlineError("the events were not on disk in time; send them again")
+            return done.result()
+        finally:
+            done.cancel()  # nobody will ask it any more
 
     async def close(self) -> None:
         """Write what waits, and let go of the log."""

@@ -131,7 +131,7 @@ class Handlers:
     async def upsert_items(self, data: bytes, deadline: float) -> bytes:
         """CatalogService.UpsertItems."""
         catalogue = self._items()
-        changes, rejections = codec_catalog.upsert_request(data, self._dimensions())
+        changes, rejections = codec_catalog.upsert_request(data, *self._known_of_items())
         await catalogue.write(changes, deadline)
         return codec_catalog.upsert_response(len(changes), rejections)
 
@@ -170,12 +170,13 @@ class Handlers:
             raise NoStateError("the server keeps nothing of items; start it with --state DIR")
         return self._catalogue
 
-    def _dimensions(self) -> int:
-        """Of the embeddings that the bundle knows; 0 where there is no bundle, or none has embeddings."""
+    def _known_of_items(self) -> tuple[int, frozenset[str]]:
+        """Dimensions of the embeddings that the bundle knows, 0 where it has none; and the names of attributes."""
         try:
-            return embedding_dimensions(self._recommender().model)
+            model = self._recommender().model
         except NoBundleError:
-            return 0
+            return 0, frozenset()
+        return embedding_dimensions(model), model.catalogue.names
 
     def _informed(self, query: Query, since: int) -> tuple[Query, int, tuple[str, ...]]:
         """A query with all that its user did since a time (unix seconds), the version of it, and what is unreadable."""

@@ -8,12 +8,13 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from recsys import bundle, manifest
 from recsys.catalogue import ITEM_ID
-from recsys.errors import BundleError
+from recsys.errors import BundleError, RecsysError
 from recsys.recommender import Recommender
 from recsys.registry import Registry
 from recsys.rules import NO_RULES, AnyOf, Negated, Rules
@@ -23,6 +24,8 @@ from recsys_server.errors import NoBundleError
 RETRY_SECONDS = 300.0
 WARM_UP_SLATE = 100
 
+_NO_FAULT: tuple[str, str | None] = ("", None)
+"""The message of the last failure, and the bundle that failed."""
 _log = logging.getLogger(__name__)
 Load = Callable[[Path], Awaitable[Recommender]]
 
@@ -41,7 +44,7 @@ async def load(path: Path) -> Recommender:
         recommender = await loading
     finally:
         loading.cancel()
-        await asyncio.wait([loading])
+        await asyncio.gather(loading, return_exceptions=True)
     await asyncio.to_thread(_warm_up, recommender)
     return recommender
 
@@ -105,7 +108,7 @@ class Models:
         self._load = load
         self._clock = clock
         self._current: Recommender | None = None
-        self._fault: tuple[str, str | None] = ("", None)  # the message and bundle of the last failure
+        self._fault = _NO_FAULT
         self._retry_at = 0.0
 
     @property
@@ -123,23 +126,45 @@ class Models:
             raise NoBundleError("no bundle is loaded yet; try again later")
         return self._current
 
+    async def start(self, served: Collection[str] = ()) -> None:
+        """As :meth:`refresh`; where that fails, serve what others serve, as they do.
+
+        Args:
+            served: bundles that other processes of this server have verified.
+
+        Raises:
+            RecsysError: none of these can be served.
+        """
+        try:
+            await self.refresh()
+        except RecsysError as error:
+            for bundle_id in served:
+                with suppress(RecsysError):
+                    await self._use(await self._load(self._registry.path(bundle_id)))
+                    return self._keep(error)
+            raise
+
     async def refresh(self) -> None:
-        """Serve the bundle that the alias names.
+        """Serve the bundle that the alias names, be it another one when that is loaded.
 
         Raises:
             RecsysError: it cannot be served; the old one stays.
         """
-        live = self._registry.live()
-        if live is not None and live != self.bundle_id:
-            await self._use(await self._load(self._registry.path(live)))
+        while (live := self._registry.live()) is not None and live != self.bundle_id:
+            recommender = await self._load(self._registry.path(live))
+            if self._registry.live() == live:
+                await self._use(recommender)
 
     async def watch(self, seconds: float) -> None:
         """Refresh now and then, for ever. A bundle that was refused is not tried again for some minutes."""
         while True:
             await asyncio.sleep(seconds)
             try:
-                if self._registry.live() != self._fault[1] or self._clock() >= self._retry_at:
-                    await self.refresh()
+                if self._registry.live() != self._fault[1]:
+                    self._fault = _NO_FAULT
+                elif self._clock() < self._retry_at:
+                    continue
+                await self.refresh()
             except Exception as error:  # noqa: BLE001 - whatever happens to a new bundle, the old one serves
                 self._keep(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -72,6 +73,7 @@ def address(text: str) -> tuple[str, int]:
 
 def _merged(flags: dict[str, Any], environ: Mapping[str, str]) -> Settings:
     """Flags over environment over file."""
+    _check_sections(environ)
     path = flags.get("config") or environ.get(_CONFIG)
     tables = config.read_toml(Path(path)) if path else {}
     config.parse(Config, tables, str(path))  # alone first, so that a message about the file names the file
@@ -96,6 +98,19 @@ def _merged(flags: dict[str, Any], environ: Mapping[str, str]) -> Settings:
     if settings.server.metrics:
         address(settings.server.metrics)
     return settings
+
+
+def _check_sections(environ: Mapping[str, str]) -> None:
+    """Variables of a section that there is not would be ignored.
+
+    Raises:
+        ConfigError: names one, and the nearest section.
+    """
+    for name in sorted(environ):
+        section, nested, _ = name.upper().removeprefix(_PREFIX).partition("__")
+        if name.upper().startswith(_PREFIX) and nested and section.lower() not in Settings.model_fields:
+            (near,) = difflib.get_close_matches(section.lower(), Settings.model_fields, n=1, cutoff=0)
+            raise ConfigError(f"environment: {name}: unknown section, did you mean {_PREFIX}{near.upper()}__...?")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -86,14 +86,13 @@ class Slates:
             deadline: on the engine's clock.
             lately: tells the live events of a query from others of its user.
         """
-        if query.explain:
-            return await self._serve_computed(recommender, query, assignments, deadline)
         try:
-            if not recommender.is_personal(query):
-                return await self._serve_popular(recommender, query, assignments, deadline)
-            if self._users.keeps_nothing:
+            is_personal = recommender.is_personal(query)
+            if query.explain or (self._users if is_personal else self._popular).keeps_nothing:
                 return await self._serve_computed(recommender, query, assignments, deadline)
-            return await self._serve_personal(recommender, query, assignments, deadline, lately)
+            if is_personal:
+                return await self._serve_personal(recommender, query, assignments, deadline, lately)
+            return await self._serve_popular(recommender, query, assignments, deadline)
         except EngineError:
             return await self._fall_back(recommender, query, assignments)
         except NoTimeError:

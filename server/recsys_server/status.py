@@ -25,6 +25,8 @@ from recsys_server.errors import (
 )
 
 DOMAIN = "recsys.v1"
+MOST_BYTES = 8_600
+"""Of a message and a status, which go in trailers, the status in base 64: clients take some 8 KiB of those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,11 @@ def refusal(error: Exception, request_id: str = "") -> Refusal:
         details.append(_retry_info(rule.retry_seconds))
     if isinstance(error, InvalidRequestError):
         details.append(_bad_request(error))
-    return _refusal(rule.code, message, details)
+    made = _refusal(rule.code, message, details)
+    if isinstance(error, InvalidRequestError) and len(error.violations) > 1:
+        size = len(message.encode()) + len(made.status) * 4 // 3
+        return refusal(error.shortened()) if size > MOST_BYTES else made
+    return made
 
 
 @lru_cache(maxsize=16)

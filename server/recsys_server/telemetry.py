@@ -31,8 +31,9 @@ def listen(text: str, registry: CollectorRegistry) -> str:
     host, port = address(text)
     try:
         server, _ = start_http_server(port, host.strip("[]"), registry)
-    except OSError as error:
-        raise AddressError(f"metrics address {text}: {error.strerror}; choose another with --metrics") from error
+    except (OSError, UnicodeError) as error:  # as a name of a host that cannot be one
+        why = getattr(error, "strerror", None) or "no such host"
+        raise AddressError(f"metrics address {text}: {why}; choose another with --metrics") from error
     return f"{host}:{server.server_port}"
 
 

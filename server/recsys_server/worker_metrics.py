@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
+from http.client import HTTPException
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 TIMEOUT_SECONDS = 2.0
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""By no proxy, whatever the environment says: what is asked is on this machine."""
 
 
 class WorkerMetrics(Collector):
@@ -42,8 +45,8 @@ def registry(ports: Callable[[], Iterable[int]]) -> CollectorRegistry:
 
 def _metrics(port: int) -> Iterator[Metric]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_SECONDS) as page:
+        with _OPENER.open(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_SECONDS) as page:
             text = page.read().decode()
-    except OSError:  # it has just died
+    except (OSError, HTTPException):  # it has just died, perhaps in the middle of it
         return
     yield from text_string_to_metric_families(text)

@@ -9,7 +9,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from recsys.recommender import Recommender
 from recsys.registry import Registry
 from recsys_server import app, models, telemetry, worker_metrics
 from recsys_server.board import Board
-from recsys_server.errors import AddressError
+from recsys_server.errors import AddressError, WorkerError
 from recsys_server.settings import Settings, address
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
@@ -38,6 +39,7 @@ def run(settings: Settings, registry: Registry, announce: Callable[[str], None])
 
     Raises:
         AddressError: the address is taken.
+        WorkerError: the system allows no further process.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     with _reserved(settings.server.listen) as port:
@@ -82,7 +84,8 @@ class _Parent:
             for slot, status in ended.items():
                 _log.error("%s ended with status %d; another one is started", self._name(slot), status)
             for slot in self._missing():
-                self._start(slot)
+                with _logged():
+                    self._start(slot)
 
     def _name(self, slot: int) -> str:
         return f"worker {slot}" if slot < self._count else "the process of the metrics"
@@ -95,7 +98,10 @@ class _Parent:
 
     def _start(self, slot: int) -> None:
         self._started[slot] = time.monotonic()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise WorkerError(f"{self._name(slot)} cannot be started: {error.strerror}") from error
         if pid == 0:
             self._be(slot)
         self._pids[slot] = pid
@@ -122,6 +128,7 @@ class _Parent:
         server = self._settings.server.model_copy(update={"listen": self._listen, "metrics": metrics})
         worker = app.Worker(
             load=partial(_load, self._board, slot),
+            served=self._board.bundle_ids,
             serving=lambda metrics_address: self._board.write(slot, address(metrics_address)[1]),
             alive=self._alive,
         )
@@ -163,6 +170,15 @@ class _Parent:
                 os.kill(self._pids[slot], number)
 
 
+@contextmanager
+def _logged() -> Iterator[None]:
+    """A process that cannot be started now is told of, and tried again."""
+    try:
+        yield
+    except WorkerError as error:
+        _log.error("%s; it is tried again", error)
+
+
 async def _load(board: Board, slot: int, path: Path) -> Recommender:
     """The recommender of a bundle, which only the first of the workers verifies."""
     recommender = await (models.load_verified(path) if board.verified(path.name) else models.load(path))
@@ -185,6 +201,6 @@ def _reserved(text: str) -> socket.socket:
         shared = socket.socket(family, kind)
         shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         shared.bind(where)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # as a name of a host that cannot be one
         raise AddressError(f"address {text} cannot be listened on; choose another with --listen") from error
     return shared

@@ -77,6 +77,16 @@ def test_each_column_of_one_value_an_item_is_an_attribute_of_its_kind(path):
     assert flags == {"available": [1, 0, -1, 1], "vegan": [1, 0, 0, -1]}
 
 
+def test_a_column_without_a_name_or_of_lengths_of_time_is_no_attribute(path, tmp_path):
+    lasting = pa.array([1, 2, 3, 4, 5], pa.duration("s"))
+    pa.parquet.write_table(items().append_column("lasts", lasting), path / "items.parquet")
+    assert "lasts" not in dataset.read(path).catalogue.attributes.names
+    (path / "items.parquet").unlink()
+    (path / "items.csv").write_text(",item_id,title\n0,a,Apple\n1,b,Bowl\n")
+    assert dataset.read(path).catalogue.attributes.names == frozenset()
+    assert not shops.train(path, tmp_path / "registry", als={"factors": 2}).model.catalogue.names
+
+
 def test_an_earlier_dataset_has_the_attributes_of_the_items_that_were_there(path):
     early = as_of(dataset.read(path), shops.START + 10 * DAY)
     assert early.items.ids(np.arange(len(early.items))) == ["a", "b", "c"]

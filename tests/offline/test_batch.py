@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys import bundle
+from recsys.errors import DataError
 from recsys.types import ExcludePolicy, Query, ServingParameters
+from recsys_offline.batch import read_user_ids
 from shops import SHOP_UNTIL, recsys
 
 USERS = ["u00000001", "nobody", "u00000007", "né,w", "u00000300"]
@@ -50,7 +52,7 @@ def test_without_a_file_all_users_of_the_bundle_get_a_list(registry, bundle_dir,
 
 def test_more_than_the_catalogue_gives_the_whole_catalogue_less_what_is_excluded(registry, bundle_dir, users, tmp_path):
     n_items = len(bundle.load(bundle_dir).model.items)
-    rows = lists(registry, tmp_path / "lists.csv", "--users", users, "--k", 1_000)
+    rows = lists(registry, tmp_path / "lists.csv", "--users", users, "--k", 10**20)
     assert set(rows.groupby("user_id").item_id.nunique()) == {n_items}
     seen = lists(registry, tmp_path / "seen.csv", "--users", users, "--k", 1_000, "--exclude", "seen")
     assert seen.groupby("user_id").size()["nobody"] == n_items
@@ -73,6 +75,20 @@ def test_users_come_from_csv_parquet_or_plain_lines_each_once(registry, users, t
     )
     rows = lists(registry, tmp_path / "b.csv", "--users", tmp_path / "users.txt", "--k", 2)
     pd.testing.assert_frame_equal(rows, expected[expected.user_id.isin(plain)].reset_index(drop=True))
+
+
+def test_users_are_read_as_a_dataset_reads_them(tmp_path):
+    pq.write_table(pa.table({"user_id": [17850.0, None, 12.0]}), tmp_path / "floats.parquet")
+    assert read_user_ids(tmp_path / "floats.parquet") == ["17850", "12"]
+    pq.write_table(pa.table({"user_id": pa.array([b"u1", b"u2"], pa.binary())}), tmp_path / "bytes.parquet")
+    assert read_user_ids(tmp_path / "bytes.parquet") == ["u1", "u2"]
+    broken = pa.array([b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"user_id": broken}), tmp_path / "broken.parquet")
+    with pytest.raises(DataError, match=r"broken\.parquet: column 'user_id' holds no ids"):
+        read_user_ids(tmp_path / "broken.parquet")
+    for text in ("user_id\nu1\n", "u1\n"):  # as spreadsheets write it
+        (tmp_path / "users.csv").write_text(text, encoding="utf-8-sig")
+        assert read_user_ids(tmp_path / "users.csv") == ["u1"]
 
 
 def test_policies_keep_out_what_was_bought_or_seen_and_nothing_more(registry, shop, tmp_path):

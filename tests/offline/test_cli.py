@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from recsys_offline import cli
-from shops import process, recsys
+from shops import command, process, recsys
 
 COMMANDS = (
     "",
@@ -70,6 +71,12 @@ MISTAKES = (
     ("bundles promote --registry registry", 1, "give the bundle to promote"),
     ("bundles promote .. --registry registry", 1, "no bundle '..'"),
     ("bundles rollback --registry registry", 1, "no bundle served before this one"),
+    (
+        "bundles rollback 2024 --registry registry",
+        1,
+        "rollback takes no bundle; to go back to one: recsys bundles promote",
+    ),
+    ("train shop --registry locked", 1, "locked/.lock: Is a directory"),
     ("bundles list --registry unreadable", 1, "live.json cannot be read; promote a bundle to write it anew"),
     ("bundles remove --registry registry", 2, "invalid choice: 'remove'"),
     (f"{TABLE}", 1, "give either --event-type COLUMN or --as-type TYPE"),
@@ -94,6 +101,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, shop: Path, registry: Path) -
     items = next((folder / "damaged").rglob("items.npy"))
     items.write_bytes(items.read_bytes()[:-1] + b"?")
     (folder / "unreadable" / "live.json").write_text("{")
+    (folder / "locked" / ".lock").mkdir(parents=True)
     for name in ("empty", "corrupt", "nocolumn", "keep"):
         (folder / name).mkdir()
     (folder / "keep" / "thesis.txt").touch()
@@ -175,6 +183,13 @@ def test_bundles_are_listed_shown_promoted_and_rolled_back(registry, shop, tmp_p
     shown = json.loads(recsys("bundles", "show", "--registry", here).out)
     assert shown["bundle_id"] == new
     assert shown["parameters"]["als"]["factors"] == 8
+
+
+def test_where_the_output_cannot_go_is_told_in_one_line(registry):
+    typed = command("bundles", "list", "--registry", registry)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(typed, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "recsys: system: No space left on device\n")
 
 
 def test_a_damaged_bundle_is_not_promoted(registry, tmp_path):

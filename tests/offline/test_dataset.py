@@ -208,6 +208,27 @@ def test_a_damaged_parquet_file_is_refused_in_one_line(tmp_path):
         assert "\n" not in str(refusal.value)
 
 
+def test_times_that_no_shop_can_have_are_dropped_and_counted(tmp_path):
+    known = [NEW_YEAR, NEW_YEAR + 1, NEW_YEAR + 2]
+    never = [np.iinfo(np.int64).min, -62_135_769_600_000, *(time * 1000 for time in known)]
+    columns = {"user_id": ["u"] * 5, "item_id": ["a"] * 5, "event_type": ["view_item"] * 5}
+    data = dataset.read(write_parquet(tmp_path / "whole", **columns, event_time=never))
+    assert counts(data) == {"times before 1900": 2}
+    assert data.events.time.tolist() == known
+    infinite = [-np.inf, np.inf, *map(float, known)]
+    data = dataset.read(write_parquet(tmp_path / "floats", **columns, event_time=infinite), now=NEW_YEAR + 9)
+    assert sum(counts(data).values()) == 2
+    assert data.events.time.tolist() == known
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.binary(2), pa.list_(pa.int8())])
+def test_event_ids_that_are_no_text_are_refused_or_read(tmp_path, kind):
+    ids = pa.array([[1], [2]], kind) if pa.types.is_list(kind) else pa.array([b"\xff\xfe", b"\xff\xfd"], kind)
+    columns = {"user_id": ["u"] * 2, "item_id": ["a"] * 2, "event_type": ["view_item"] * 2, "event_id": ids}
+    with pytest.raises(DataError, match=r"events\.parquet: column 'event_id' holds no ids"):
+        dataset.read(write_parquet(tmp_path, **columns))
+
+
 def test_users_and_items_without_events_are_known(tmp_path):
     write_csv(tmp_path, "u2,b,view_item,2024-01-01")
     write_csv(tmp_path, "u1,SE", "u2,NO", header="user_id,country", name="users.csv")

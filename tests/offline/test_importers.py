@@ -144,6 +144,24 @@ def test_a_file_that_is_not_online_retail_is_refused_with_the_nearest_column(tmp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("content", [b"InvoiceNo,StockCode\n1,2\n", b"PK\x03\x04 cut short", b""])
+def test_a_workbook_that_cannot_be_opened_is_refused_in_one_line(tmp_path, content):
+    source = tmp_path / "retail.xlsx"
+    source.write_bytes(content)
+    with pytest.raises(DataError, match=r"retail\.xlsx: cannot be read") as refusal:
+        online_retail.run(source, tmp_path / "out")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", ["timestamp,item,property,value\n1,10,categoryid,3\n", ""])
+def test_properties_of_retailrocket_that_cannot_be_used_are_refused_in_one_line(tmp_path, content):
+    folder = kaggle_folder(tmp_path / "kaggle")
+    for part in ("1", "2"):
+        (folder / f"item_properties_part{part}.csv").write_text(content)
+    with pytest.raises(DataError, match=r"item_properties_part1\.csv: cannot be read"):
+        retailrocket.run(folder, tmp_path / "out")
+
+
 def kaggle_folder(path: Path) -> Path:
     path.mkdir()
     (path / "events.csv").write_text(

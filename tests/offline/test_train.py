@@ -59,7 +59,7 @@ def test_metrics_of_the_manifest_hold_both_stages_and_an_interval_around_their_d
     metrics = manifest.read(bundle_dir).metrics
     gain = metrics["two_stage_ndcg@20"] - metrics["stage_1_ndcg@20"]
     assert metrics["gain_low"] < gain < metrics["gain_high"]
-    assert metrics["queries"] > 20
+    assert metrics["users"] > 20
 
 
 def test_anonymous_sessions_teach_similarity_and_get_no_list(tmp_path):
@@ -88,6 +88,11 @@ def test_a_ranker_is_used_only_where_its_gain_is_surely_above_nothing(gain, kept
     stage_1 = np.random.default_rng(1).random(200)
     judged = learning.Judged(stage_1, stage_1 + gain, (0.0, 0.05))
     assert (judged.metrics(seed=7)["gain_low"] > 0) == kept
+
+
+def test_a_user_who_is_asked_for_in_two_modes_is_one_observation():
+    mean = learning._mean_of_each(np.int32([4, 7, 9, 4, 9]), np.array([0.0, 1.0, 0.5, 1.0, 0.1]))
+    np.testing.assert_allclose(mean, [0.5, 1.0, 0.3])
 
 
 def test_a_gain_that_may_be_luck_is_not_surely_above_nothing():

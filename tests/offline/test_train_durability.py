@@ -88,6 +88,16 @@ def test_killed_at_any_file_operation_of_a_publish_the_alias_names_a_whole_bundl
     assert moved == sorted(moved)  # the alias moves at one moment, and before it not at all
 
 
+def test_what_others_have_left_in_the_staging_area_keeps_nobody_from_publishing(small_shop, tmp_path):
+    staging = tmp_path / "registry" / "staging"
+    (staging / "empty").mkdir(parents=True)
+    (staging / "notes.txt").touch()
+    (staging / "dangling").symlink_to(tmp_path / "nowhere")
+    done = recsys("train", small_shop, "--registry", tmp_path / "registry")
+    assert done.status == 0, done.err
+    assert sorted(path.name for path in staging.iterdir()) == ["dangling", "notes.txt"]
+
+
 def test_killed_at_random_moments_a_training_leaves_the_old_bundle_or_the_new_one(small_shop, tmp_path):
     def start(seed: int) -> subprocess.Popen[bytes]:
         """A training that has begun."""

@@ -253,6 +253,13 @@ def test_of_factors_of_uneven_length_the_longest_are_searched(least_recall):
     assert choice.recall >= least_recall
 
 
+def test_users_to_whom_all_items_are_the_same_do_not_spoil_the_choice():
+    factors, queries = uneven(np.random.default_rng(2))
+    idle = np.concatenate([queries, np.zeros((len(queries), queries.shape[1]), np.float32)])
+    assert choose(factors, idle, 0.98).choice == choose(factors, queries, 0.98).choice
+    assert choose(factors, np.zeros_like(queries), 0.98).choice == EXACT
+
+
 def test_the_same_factors_give_the_same_choice():
     factors, queries = uneven(np.random.default_rng(2))
     assert choose(factors, queries, 0.98).choice == choose(factors, queries, 0.98).choice

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from recsys.rules import Pin, Range, Rules
+from recsys.rules import AnyOf, Pin, Range, Rules
 from recsys.types import (
     EventType,
     ExcludePolicy,
@@ -189,10 +189,24 @@ async def test_a_failure_without_anything_kept_is_told_and_not_kept():
 
 
 async def test_the_popular_slates_of_an_old_bundle_are_let_go():
-    cache = popular_cache(Computing())
-    for bundle_id in ("b1", "b2", "b3"):
-        await cache.slate(FakeRecommender(bundle_id), POPULAR)
-    assert [key[0] for key in cache._kept] == ["b3"]
+    cache, bundles = popular_cache(Computing()), [FakeRecommender(name) for name in ("b1", "b2", "b3")]
+    for bundle in bundles:
+        await cache.slate(bundle, POPULAR)
+    assert [cache.kept(bundle, POPULAR) is not None for bundle in bundles] == [False, False, True]
+
+
+async def test_rules_of_clients_however_long_are_not_kept_beside_their_slates():
+    async def nothing(*_):
+        return Slate((), ServedFrom.POPULAR_CACHE)
+
+    cache = popular_cache(nothing, budget=1_000_000)
+    tracemalloc.start()
+    for number in range(400):
+        rules = Rules(AnyOf("brand", (f"{number} " * 10_000,)))
+        await cache.slate(BUNDLE, POPULAR._replace(rules=rules))
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken < 1_000_000
 
 
 def test_a_users_slate_is_good_for_its_time():

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 import server_fakes as fakes
 import worlds
-from recsys.catalogue_log import CatalogueLog
+from recsys.catalogue_log import CatalogueLog, ItemChange
 from recsys.v1 import catalog_service_pb2, catalog_service_pb2_grpc, recommendation_service_pb2, rules_pb2
 
 SHOP = worlds.world()
@@ -165,6 +165,23 @@ async def test_a_bad_item_is_rejected_alone_with_what_is_wrong(tmp_path):
     with contextlib.closing(CatalogueLog(tmp_path)) as log:
         (stored,), _ = log.since(0)
     assert (stored.item_id, stored.facts) == ("first", {"price": 2.0})
+
+
+async def test_items_have_so_many_different_attributes_and_no_more(tmp_path, bundle):
+    before = len(bundle.model.catalogue.names)
+    many = [[Attribute(name=f"a{at}-{n}", number=n) for n in range(90)] for at in range(6)]
+    known = Item(item_id="i9", attributes=[Attribute(name="a0-0", number=7)])
+    async with serving(tmp_path, bundle) as client:
+        response = await client.upsert(*(Item(item_id=f"i{at}", attributes=own) for at, own in enumerate(many)), known)
+        assert [one.index for one in response.rejections] == [5]
+        assert "is new, and items have 500 different ones already" in response.rejections[0].reason
+        await slate(client)
+        assert len(client.app._current().model.catalogue.names) == before + 5 * 90
+    with contextlib.closing(CatalogueLog(tmp_path)) as log:  # as another server may have written meanwhile
+        log.write([ItemChange("i8", {f"b-{n}": 1.0 for n in range(90)})])
+    async with serving(tmp_path, bundle) as client:
+        await slate(client)
+        assert len(client.app._current().model.catalogue.names) == 500
 
 
 async def test_a_call_of_no_items_or_too_many_is_refused(tmp_path):

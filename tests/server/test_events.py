@@ -2,15 +2,20 @@
 
 import asyncio
 import contextlib
+import gc
 import sqlite3
+import threading
 import time
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 import server_fakes as fakes
+from recsys.errors import StateError
 from recsys.event_log import EventLog
 from recsys.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
+from recsys_server.errors import DeadlineError
+from recsys_server.events import Recorder
 
 HOUR_AGO = int(time.time()) - 3600  # not so old that it would be pruned
 VIEW, SEARCH = event_pb2.EVENT_TYPE_VIEW_ITEM, event_pb2.EVENT_TYPE_SEARCH
@@ -158,6 +163,27 @@ async def test_when_too_many_calls_wait_for_the_disk_further_ones_are_refused_an
             4 <= late <= 8
         )  # four that wait, and up to four in the transaction that hangs, if all have not come at once
     assert len(stored(tmp_path)) == late
+
+
+async def test_a_disk_that_fails_after_the_client_has_given_up_is_told_in_one_line(tmp_path, caplog):
+    blocked = threading.Event()
+
+    class Full(EventLog):
+        def append(self, _):
+            assert blocked.wait(5)
+            raise StateError("the disk is full")
+
+    recorder = Recorder(Full(tmp_path), 10, lambda *_: None)
+    with pytest.raises(DeadlineError):
+        await recorder.record([object()], time.monotonic() + 0.05)
+    gone = asyncio.create_task(recorder.record([object()], time.monotonic() + 5))
+    await asyncio.sleep(0)
+    gone.cancel()
+    blocked.set()
+    await recorder.close()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert {record.getMessage() for record in caplog.records} == {"events were not stored: the disk is full"}
 
 
 async def test_old_events_go_when_the_server_starts_and_none_where_they_are_kept_for_ever(tmp_path):

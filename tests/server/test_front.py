@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from recsys.v1 import recommendation_service_pb2 as pb
 from recsys_server.app import App
-from recsys_server.front import FEW_PENDING, MAX_MESSAGE_BYTES
+from recsys_server.front import FEW_PENDING, MAX_MESSAGE_BYTES, link
 from recsys_server.front.frames import Frames, Kind, call_of, packed
 from recsys_server.front.methods import METHODS, PATHS, SERVICES
 from server_fakes import Details, FakeRecommender, FakeRegistry, loop_apart, refused, serving, settings, until
@@ -174,6 +174,23 @@ async def test_a_front_that_dies_is_replaced_at_the_same_address_and_tells_the_s
         health = await health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest())
         assert health.status == health_pb2.HealthCheckResponse.SERVING
         assert "another one is started" in caplog.text
+
+
+async def test_a_front_is_replaced_as_soon_as_the_system_allows_a_process(monkeypatch, caplog):
+    monkeypatch.setattr(link, "MEND_SECONDS", 0.05)
+    async with serving(FakeRegistry(FakeRecommender())) as client:
+        start, refusals = asyncio.create_subprocess_exec, [OSError(11, "Resource temporarily unavailable")] * 2
+
+        async def not_yet(*given, **named):
+            if refusals:
+                raise refusals.pop()
+            return await start(*given, **named)
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", not_yet)
+        os.kill(client.app._front.pid, signal.SIGKILL)
+        await until(lambda: caplog.text.count("cannot be started: Resource temporarily unavailable") == 2)
+        await until(lambda: client.app._front.pid > 0)
+        await client.recommend(pb.RecommendRequest(user_id="known"), wait_for_ready=True)
 
 
 async def test_a_front_that_fails_says_so_and_is_replaced(capfd):

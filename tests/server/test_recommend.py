@@ -2,10 +2,12 @@
 
 import asyncio
 
+import grpc
 import pytest
 
 from recsys.v1 import recommendation_service_pb2 as pb
-from server_fakes import FakeRecommender, FakeRegistry, refused, serving, settings, until
+from recsys.v1 import rules_pb2
+from server_fakes import Details, FakeRecommender, FakeRegistry, refused, serving, settings, until
 
 
 def item_ids(response: pb.RecommendResponse) -> list[str]:
@@ -86,6 +88,18 @@ async def test_exclusions_that_eat_up_the_popular_cache_are_computed():
     assert response.served_from == pb.SERVED_FROM_POPULAR_CACHE
 
 
+async def test_without_memory_for_popular_slates_each_is_computed_for_who_asks():
+    recommender = FakeRecommender()
+    async with serving(FakeRegistry(recommender), settings({"cache": {"popular_mib": 0}})) as client:
+        asked = [pb.RecommendRequest(user_id=f"stranger {num}", slate_size=7) for num in range(3)]
+        answers = await asyncio.gather(*map(client.recommend, asked))
+    assert {len(answer.items) for answer in answers} == {7}
+    assert {answer.served_from for answer in answers} == {pb.SERVED_FROM_POPULAR_CACHE}
+    computed = [query for batch in recommender.batches for query in batch]
+    assert sorted(query.user_id for query in computed) == ["stranger 0", "stranger 1", "stranger 2"]
+    assert {query.slate_size for query in computed} == {7}
+
+
 async def test_a_small_catalogue_gives_all_it_has():
     async with serving(FakeRegistry(FakeRecommender(n_items=5))) as client:
         response = await client.recommend(pb.RecommendRequest(exclude_item_ids=["i0"]))
@@ -133,6 +147,25 @@ async def test_the_list_of_violations_reaches_the_client_however_long_the_names(
     async with serving(FakeRegistry(FakeRecommender())) as client:
         details = await refused(client.recommend(request))
     assert len(details.violations) == 17
+
+
+async def test_of_violations_with_long_paths_as_many_are_told_as_reach_every_client():
+    condition = rules_pb2.Condition(all_of=rules_pb2.Conditions(conditions=[unnamed()] * 10))
+    for _ in range(6):
+        condition = rules_pb2.Condition(all_of=rules_pb2.Conditions(conditions=[condition]))
+    async with serving(FakeRegistry(FakeRecommender())) as client:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await client.recommend(pb.RecommendRequest(filter=condition))
+    details = Details(refusal.value)
+    assert (details.code.name, details.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+    assert 1 < len(details.violations) < 20
+    assert details.message.endswith(f" and {20 - len(details.violations)} more")
+    trailers = sum(len(name) + len(value) for name, value in refusal.value.trailing_metadata())
+    assert trailers * 4 / 3 + len(details.message) < 8_600
+
+
+def unnamed():
+    return rules_pb2.Condition(any_of=rules_pb2.AnyOf())
 
 
 async def test_the_limits_themselves_are_allowed():
@@ -192,6 +225,15 @@ async def test_when_the_model_fails_the_popular_slate_stands_in_and_the_next_req
     assert (failed.served_from, list(failed.degraded)) == (pb.SERVED_FROM_FALLBACK, ["retrieval"])
     assert item_ids(failed) == ["i1", "i2"]
     assert again.served_from == pb.SERVED_FROM_MODEL
+
+
+async def test_when_the_model_fails_an_explained_slate_is_the_popular_one_too():
+    recommender = FakeRecommender(users=("known", "poison"))
+    recommender.poison = "poison"
+    async with serving(FakeRegistry(recommender)) as client:
+        failed = await client.recommend(pb.RecommendRequest(user_id="poison", slate_size=2, explain=True))
+    assert (failed.served_from, list(failed.degraded)) == (pb.SERVED_FROM_FALLBACK, ["retrieval"])
+    assert item_ids(failed) == ["i0", "i1"]
 
 
 async def test_a_defect_is_told_by_an_id_that_the_log_names_and_by_nothing_else(caplog):

@@ -19,8 +19,8 @@ def line(**fields):
     return json.dumps({"user_id": "u1", "item_id": "i1", "event_type": "EVENT_TYPE_VIEW_ITEM", **fields})
 
 
-async def record(address, *lines):
-    command = [sys.executable, "-m", "recsys_server.record", "--address", address, "--batch", "2"]
+async def record(address, *lines, batch="2"):
+    command = [sys.executable, "-m", "recsys_server.record", "--address", address, "--batch", batch]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "server")])
     return await asyncio.to_thread(
         subprocess.run,
@@ -47,6 +47,12 @@ async def test_it_prints_the_id_of_each_event_that_is_kept_and_the_reason_agains
     assert abs(stored[0].event_time - time.time()) < 60
     assert done.stderr == "record: bad: price: must be 0 or more and finite\n"
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+
+
+async def test_a_batch_of_nothing_is_wrong_use():
+    done = await record("127.0.0.1:1", line(), batch="0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'0' is not a number from 1 on" in done.stderr
 
 
 async def test_where_nobody_answers_it_says_so_in_one_line():

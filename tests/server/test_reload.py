@@ -78,6 +78,38 @@ async def test_a_refused_bundle_is_tried_again_after_some_minutes(monkeypatch):
         await until(lambda: client.app.models.bundle_id == "b2")
 
 
+async def test_a_refused_bundle_that_is_mended_and_promoted_again_is_tried_at_once():
+    registry = FakeRegistry(FakeRecommender("b1"))
+    async with serving(registry) as client:
+        for failures in (1, 2):
+            registry.publish_damaged("b2")
+            await until(lambda: client.metric("recsys_bundle_failures_total") == failures)  # noqa: B023
+            registry.alias = "b1"
+            await asyncio.sleep(0.1)
+        registry.publish(FakeRecommender("b2"))
+        await until(lambda: client.app.models.bundle_id == "b2")
+
+
+async def test_a_bundle_that_is_taken_back_while_it_is_loaded_does_not_serve():
+    registry = FakeRegistry(FakeRecommender("b1"))
+    load = registry.load
+
+    async def slowly(path):
+        loaded = await load(path)
+        if path.name == "b2":
+            await until(lambda: registry.alias == "b1")
+        return loaded
+
+    registry.load = slowly
+    async with serving(registry) as client:
+        registry.publish(FakeRecommender("b2"))
+        await until(lambda: "b2" in registry.loads)
+        registry.alias = "b1"
+        await asyncio.sleep(0.2)
+        assert client.app.models.bundle_id == "b1"
+    assert registry.loads == ["b1", "b2"]
+
+
 async def test_a_rollback_to_the_serving_bundle_loads_nothing():
     registry = FakeRegistry(FakeRecommender("b1"))
     async with serving(registry) as client:

@@ -44,6 +44,7 @@ def test_the_file_can_be_named_by_the_environment_and_keeps_what_nothing_else_sa
     ("name", "value", "said"),
     [
         ("RECSYS_SERVER__LISTNE", "x:1", "did you mean 'server.listen'"),
+        ("RECSYS_CAHCE__USER_SECONDS", "5", "did you mean RECSYS_CACHE__"),
         ("RECSYS_SERVER__LISTEN", "nowhere", "HOST:PORT"),
         ("RECSYS_SERVER__LISTEN", "host:65536", "HOST:PORT"),
         ("RECSYS_SERVER__MAX_BATCH", "many", "max_batch"),

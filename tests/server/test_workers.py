@@ -178,6 +178,28 @@ def test_a_published_bundle_reaches_every_worker(server, published, pair):
     assert soon(lambda: {ask(each).bundle_id for each in pair.values()} == {server.bundle_id}, 20)
 
 
+def test_a_worker_that_dies_while_the_live_bundle_is_damaged_is_replaced_by_one_that_serves_as_the_others_do(
+    published, tmp_path
+):
+    registry = Registry(tmp_path / "registry")
+    good, bad = (
+        Registry(published).live(),
+        next(iter({*Registry(published).bundle_ids()} - {Registry(published).live()})),
+    )
+    for bundle_id in (good, bad):
+        shutil.copytree(Registry(published).path(bundle_id), registry.path(bundle_id))
+    (registry.path(bad) / "users.npy").write_bytes(b"nothing")
+    registry.promote(good)
+    with started(registry.root, tmp_path, *TWO) as server:
+        registry.promote(bad)
+        assert soon(lambda: server.log.read_text().count(f"bundle {bad} refused") == 2)
+        victim = children(server.process.pid)[1]
+        os.kill(victim, signal.SIGKILL)
+        assert soon(lambda: metrics(server).count('bundle_info{bundle="' + good) == 2, 20)
+        assert victim not in children(server.process.pid)
+        assert soon(lambda: server.log.read_text().count(f"bundle {bad} refused") == 3)
+
+
 def test_on_sigterm_all_drain_and_none_is_left(published, tmp_path):
     with started(published, tmp_path, *TWO) as server:
         pids = children(server.process.pid)

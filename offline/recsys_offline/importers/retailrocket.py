@@ -92,14 +92,14 @@ def _items(folder: Path) -> tuple[pa.Table | None, tuple[Finding, ...]]:
 def _latest_properties(files: list[Path]) -> pd.DataFrame:
     """The last ``categoryid`` and ``available`` of each item; the other properties are hashed and not read."""
     text = pa.csv.ConvertOptions(column_types=dict.fromkeys(("itemid", "property", "value"), pa.string()))
-    data = pa.dataset.dataset([str(file) for file in files], format=pa.dataset.CsvFileFormat(convert_options=text))
     try:
+        data = pa.dataset.dataset([str(file) for file in files], format=pa.dataset.CsvFileFormat(convert_options=text))
         rows = data.to_table(filter=pa.dataset.field("property").isin(["categoryid", "available"])).to_pandas()
-        ordered = rows.sort_values("timestamp", kind="stable")
+        ordered = rows[["timestamp", "itemid", "property", "value"]].sort_values("timestamp", kind="stable")
+        latest: pd.DataFrame = ordered.pivot_table(index="itemid", columns="property", values="value", aggfunc="last")
     except (KeyError, ValueError, pa.ArrowException) as error:
         problem = f"cannot be read ({' '.join(str(error).split())[:200]})"
         raise TableError(files[0].name, problem, "columns are timestamp, itemid, property, value") from error
-    latest: pd.DataFrame = ordered.pivot_table(index="itemid", columns="property", values="value", aggfunc="last")
     return latest
 
 

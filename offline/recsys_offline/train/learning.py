@@ -14,7 +14,7 @@ from recsys.ranker import Ranker, TrainingSet
 from recsys.snapshot import Snapshot
 from recsys.sources import AlsSource, PopularitySource
 from recsys.splits import Window
-from recsys.types import Bools, Float32s, Float64s, Int64s
+from recsys.types import Bools, Float32s, Float64s, Int32s, Int64s
 from recsys_offline.train import blending, slots, snapshots, training_set, tune
 from recsys_offline.train.job import Job
 from recsys_offline.train.specs import Spec
@@ -63,7 +63,7 @@ class Judged:
     """How both stages did in the newest window.
 
     Attributes:
-        stage_1: NDCG@20 of stage 1 for each query with something to find: float64[q].
+        stage_1: NDCG@20 of stage 1 for each user with something to find, the mean of the user's modes: float64[u].
         two_stage: the same of both stages, the ranker fitted on the older windows.
         slot_shares: of the places, for cold items, in each mode.
     """
@@ -76,7 +76,7 @@ class Judged:
         """How much the second stage adds."""
         low, high = bootstrap_interval(self.two_stage - self.stage_1, seed)
         return {
-            "queries": len(self.stage_1),
+            "users": len(self.stage_1),
             "stage_1_ndcg@20": float(self.stage_1.mean()),
             "two_stage_ndcg@20": float(self.two_stage.mean()),
             "gain_low": low,
@@ -122,7 +122,9 @@ def judge(job: Job, learned: Learned) -> Judged:
     scores = [
         _judge_replay(fitted, part, snapshot, blend, retrieval.candidates) for of_mode in replays for part in of_mode
     ]
-    stage_1, two_stage = (np.concatenate(column) for column in zip(*scores, strict=True))
+    user, *both = (np.concatenate(column) for column in zip(*scores, strict=True))
+    # A user who is asked for in two modes is one observation.
+    stage_1, two_stage = (_mean_of_each(user, score) for score in both)
     popular = next(source for source in snapshot.sources if isinstance(source, PopularitySource))
     shares = list(slots.LEAST_SHARES)
     for mode in range(-len(replays), 0):  # where there is one mode, it is the last
@@ -170,12 +172,20 @@ def _needed(snapshot: Snapshot) -> Bools:
 
 def _judge_replay(
     fitted: Ranker, part: training_set.Replay, snapshot: Snapshot, blend: Float32s, limit: int
-) -> tuple[Float64s, Float64s]:
-    """NDCG@20 of stage 1 and of both stages, for each query with something to find."""
+) -> tuple[Int32s, Float64s, Float64s]:
+    """The users of queries with something to find, and NDCG@20 of stage 1 and of both stages for each."""
     best, score = part.best(blend, limit, snapshot.reserved)
     matrix = features.matrix(features.Context(best.batch, best.candidates, score, snapshot.stats))
     query, label, relevant = best.candidates.query_num, best.label, best.relevant
     return (
+        best.batch.user_num[relevant > 0],
         blending.ndcg_of(query, score, label, relevant),
         blending.ndcg_of(query, fitted.score(matrix), label, relevant),
     )
+
+
+def _mean_of_each(user: Int32s, value: Float64s) -> Float64s:
+    """float64[u]: the mean of the values (float64[q]) of each user (int32[q])."""
+    place = np.unique(user, return_inverse=True)[1]
+    mean: Float64s = np.bincount(place, value) / np.bincount(place)
+    return mean

@@ -55,6 +55,16 @@ def publish(registry: Registry, model: Model, describe: Describe) -> str:
     return contents.bundle_id
 
 
+def check_writable(registry: Registry) -> None:
+    """Do all that publishing does to a registry but the publishing.
+
+    Raises:
+        OSError: something of it cannot be written.
+    """
+    with staged(registry):
+        pass
+
+
 @contextmanager
 def staged(registry: Registry) -> Iterator[Path]:
     """An own folder in the registry's staging area, gone afterwards; those of killed runs are swept."""
@@ -78,7 +88,7 @@ def _sweep(staging: Path) -> None:
             with (folder / OWNED).open("a") as owned:
                 fcntl.flock(owned, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
-        except BlockingIOError:
+        except OSError:  # its owner lives, or it is somebody else's
             continue
 
 

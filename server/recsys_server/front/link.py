@@ -62,16 +62,10 @@ class FrontLink:
             AddressError: it is taken, or not one of this machine's.
             FrontError: the process does not start.
         """
-        own, other = socket.socketpair()
-        with other:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-P", "-m", "recsys_server.front", str(other.fileno()), address),
-                *(["--shared"] if self._shared else []),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                pass_fds=[other.fileno()],
-            )
+        try:
+            own = await self._start(address)
+        except OSError as error:
+            raise FrontError(f"the process that speaks gRPC cannot be started: {error.strerror}") from error
         self._listening = self._loop.create_future()
         self._answer = answer
         self._frames = frames = Frames(
@@ -85,6 +79,24 @@ class FrontLink:
         self._address = f"{address.rpartition(':')[0]}:{port}"
         self.set_health(healthy=self._healthy)
         return self._address
+
+    async def _start(self, address: str) -> socket.socket:
+        """Start the process; the socket to it."""
+        own, other = socket.socketpair()
+        with other:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *("-P", "-m", "recsys_server.front", str(other.fileno()), address),
+                    *(["--shared"] if self._shared else []),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    pass_fds=[other.fileno()],
+                )
+            except BaseException:
+                own.close()
+                raise
+        return own
 
     def set_health(self, *, healthy: bool) -> None:
         """What health checks hear of all services."""
