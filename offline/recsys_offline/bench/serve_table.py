@@ -157,13 +157,14 @@ def _good(run: Figures) -> float:
 
 def _missed(run: Figures) -> float:
     """Share of the calls that were refused, lost, or answered too late."""
-    return 1.0 - float(run["good"]) / max(run["sent"], 1)
+    return 1.0 - float(run["good"]) / max(float(run["sent"]), 1.0)
 
 
 def _kept(pairs: list[Figures]) -> float:
     """Share of the events that the server said it has kept."""
     records = [pair[STEADY_EVENTS]["records"] for pair in pairs]
-    return sum(each["kept"] for each in records) / max(sum(each["events"] for each in records), 1)
+    kept, sent = (float(sum(each[name] for each in records)) for name in ("kept", "events"))
+    return kept / max(sent, 1.0)
 
 
 def _p99(run: Figures) -> float:
