@@ -163,7 +163,7 @@ class Engine:
         if waiting < self._few:
             return
         batches, rest = divmod(waiting, self._max_batch)
-        begun = batches * self._turns.seconds(self._max_batch, now)
+        begun = batches * self._turns.seconds(self._max_batch, now) if batches else 0.0
         if begun > 0 and now + begun + self._slates.at_most(rest + 1, 0.0, now) >= deadline:
             raise _no_time()
         longest = self._shed_seconds * (OVERLOAD_SHARE if now < self._overload_until else 1.0)

@@ -87,10 +87,9 @@ class Slates:
             lately: tells the live events of a query from others of its user.
         """
         try:
-            is_personal = recommender.is_personal(query)
-            if query.explain or (self._users if is_personal else self._popular).keeps_nothing:
+            if query.explain or self._keeps_nothing(recommender, query):
                 return await self._serve_computed(recommender, query, assignments, deadline)
-            if is_personal:
+            if recommender.is_personal(query):
                 return await self._serve_personal(recommender, query, assignments, deadline, lately)
             return await self._serve_popular(recommender, query, assignments, deadline)
         except EngineError:
@@ -100,6 +99,11 @@ class Slates:
             if served is None:
                 raise
             return served
+
+    def _keeps_nothing(self, recommender: Recommender, query: Query) -> bool:
+        """Whether looking for a kept slate is in vain; who asks is looked up only where that decides."""
+        users, popular = self._users.keeps_nothing, self._popular.keeps_nothing
+        return users if users == popular or recommender.is_personal(query) else popular
 
     async def _serve_personal(
         self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float, lately: Hashable

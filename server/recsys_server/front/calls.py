@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from typing import Any
 
@@ -86,8 +86,7 @@ class Calls:
             number: of the call.
             body: the bytes of a google.rpc.Status.
         """
-        status = status_pb2.Status.FromString(body)
-        self._end(number, _status(status.code, status.message.encode(), ((_DETAILS, body),)))
+        self._end(number, _status(*_refusal(body)))
 
     def _ask(self, place: int) -> None:
         method = self._methods[place]
@@ -130,6 +129,13 @@ class Calls:
 
 def _status(code: int, message: bytes = b"", trailing: tuple[tuple[str, bytes], ...] | None = None) -> Any:
     return cygrpc.SendStatusFromServerOperation(trailing, code, message, _NO_FLAGS)
+
+
+@lru_cache(maxsize=64)
+def _refusal(body: bytes) -> tuple[int, bytes, tuple[tuple[str, bytes], ...]]:
+    """What a google.rpc.Status says: where many calls are refused, they are for the same reason."""
+    status = status_pb2.Status.FromString(body)
+    return status.code, status.message.encode(), ((_DETAILS, body),)
 
 
 def _ended(_: Any) -> None:
