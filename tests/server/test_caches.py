@@ -196,7 +196,10 @@ async def test_the_popular_slates_of_an_old_bundle_are_let_go():
 
 
 async def test_rules_of_clients_however_long_are_not_kept_beside_their_slates():
-    async def nothing(*_):
+    computed = []
+
+    async def nothing(_, query):
+        computed.append(query.slate_size)
         return Slate((), ServedFrom.POPULAR_CACHE)
 
     cache = popular_cache(nothing, budget=1_000_000)
@@ -207,6 +210,7 @@ async def test_rules_of_clients_however_long_are_not_kept_beside_their_slates():
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert taken < 1_000_000
+    assert len(computed) == 400, "each rule has a slate of its own"
 
 
 def test_a_users_slate_is_good_for_its_time():

@@ -181,8 +181,9 @@ async def test_a_disk_that_fails_after_the_client_has_given_up_is_told_in_one_li
     gone.cancel()
     blocked.set()
     await recorder.close()
-    gc.collect()
     await asyncio.sleep(0)
+    del gone, recorder
+    gc.collect()
     assert {record.getMessage() for record in caplog.records} == {"events were not stored: the disk is full"}
 
 
