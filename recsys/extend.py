@@ -8,7 +8,18 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.catalogue import BRAND, CATEGORY, PRICE, ItemCatalogue, TextColumn, category_path
+from recsys.catalogue import (
+    AVAILABLE,
+    BRAND,
+    CATEGORY,
+    CREATED,
+    PRICE,
+    VALID_FROM,
+    VALID_UNTIL,
+    ItemCatalogue,
+    TextColumn,
+    category_path,
+)
 from recsys.catalogue_log import EMBEDDING, TITLE, Fact, ItemChange
 from recsys.content import Attributes, ContentModel
 from recsys.content_source import ContentSource, DescribedSource
@@ -26,7 +37,9 @@ Updates = Mapping[int, Fact]
 """For some rows the new value."""
 NO_ATTRIBUTES = {TITLE, EMBEDDING}
 MOST_ATTRIBUTES = 500
-"""Of all items together: each is a column with a value for every item. Further ones are left out."""
+"""Of all items together: each is a column with a value for every item. Further ones are left out, but for the fields
+that every item has."""
+FIELDS = {AVAILABLE, BRAND, CATEGORY, CREATED, PRICE, VALID_FROM, VALID_UNTIL}
 NO_EVENTS = Events(
     user_num=np.zeros(0, dtype=np.int32),
     item_num=np.zeros(0, dtype=np.int32),
@@ -58,7 +71,7 @@ def changed(model: Model, changes: Sequence[ItemChange], version: int) -> Model:
         for name, fact in change.facts.items():
             if name not in NO_ATTRIBUTES:
                 updates.setdefault(name, {})[row] = fact
-    further = [name for name in updates if name not in model.catalogue.names]
+    further = [name for name in updates if name not in model.catalogue.names | FIELDS]
     for name in further[max(MOST_ATTRIBUTES - len(model.catalogue.names), 0) :]:
         del updates[name]
     catalogue = replace(_updated(model.catalogue, updates), deleted=deleted, version=version)

@@ -81,9 +81,9 @@ def refusal(error: Exception, request_id: str = "") -> Refusal:
     if isinstance(error, InvalidRequestError):
         details.append(_bad_request(error))
     made = _refusal(rule.code, message, details)
-    if isinstance(error, InvalidRequestError) and len(error.violations) > 1:
-        size = len(message.encode()) + len(made.status) * 4 // 3
-        return refusal(error.shortened()) if size > MOST_BYTES else made
+    size = len(message.encode()) + len(made.status) * 4 // 3
+    if size > MOST_BYTES and isinstance(error, InvalidRequestError) and len(error.violations) > 1:
+        return refusal(error.shortened())
     return made
 
 

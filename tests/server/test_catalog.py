@@ -178,10 +178,11 @@ async def test_items_have_so_many_different_attributes_and_no_more(tmp_path, bun
         await slate(client)
         assert len(client.app._current().model.catalogue.names) == before + 5 * 90
     with contextlib.closing(CatalogueLog(tmp_path)) as log:  # as another server may have written meanwhile
-        log.write([ItemChange("i8", {f"b-{n}": 1.0 for n in range(90)})])
+        log.write([ItemChange("i8", {f"b-{n}": 1.0 for n in range(90)} | {"available": False})])
     async with serving(tmp_path, bundle) as client:
-        await slate(client)
-        assert len(client.app._current().model.catalogue.names) == 500
+        assert "i8" not in await slate(client), "what an item may be is no attribute that is left out"
+        names = client.app._current().model.catalogue.names
+        assert len(names) == 500 + ("available" not in bundle.model.catalogue.names)
 
 
 async def test_a_call_of_no_items_or_too_many_is_refused(tmp_path):

@@ -182,10 +182,8 @@ def test_a_worker_that_dies_while_the_live_bundle_is_damaged_is_replaced_by_one_
     published, tmp_path
 ):
     registry = Registry(tmp_path / "registry")
-    good, bad = (
-        Registry(published).live(),
-        next(iter({*Registry(published).bundle_ids()} - {Registry(published).live()})),
-    )
+    good = Registry(published).live()
+    (bad,) = {*Registry(published).bundle_ids()} - {good}
     for bundle_id in (good, bad):
         shutil.copytree(Registry(published).path(bundle_id), registry.path(bundle_id))
     (registry.path(bad) / "users.npy").write_bytes(b"nothing")
