@@ -102,6 +102,12 @@ def fold_in_many(
     return vectors
 
 
+def inverse_of(gram: Float32s) -> Float32s:
+    """float32[d, d]: the inverse of a gram matrix, as :func:`fold_in_many` takes it."""
+    inverse: Float32s = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
+    return inverse
+
+
 def preferences(history: Histories, confidence: Confidence, limit: int) -> tuple[Int64s, Int64s, Float64s]:
     """The items that q histories say something about, and their confidence.
 
@@ -133,7 +139,7 @@ class FoldIn:
     __slots__ = ("_fold_in", "_remembered", "_until")
 
     def __init__(self, item_factors: Float32s, gram: Float32s, confidence: Confidence) -> None:
-        inverse: Float32s = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
+        inverse = inverse_of(gram)
         self._fold_in = partial(fold_in_histories, item_factors, gram, confidence=confidence, inverse=inverse)
         self._remembered = lru_cache(REMEMBERED)(partial(_of_bytes, self._fold_in))
         self._until = confidence.until

@@ -193,7 +193,7 @@ def are_few(allowed: Bools | None) -> bool:
     return allowed is not None and bool(np.count_nonzero(allowed) <= max(FEW_ITEMS, FEW_SHARE * len(allowed)))
 
 
-def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemIndex:
+def choose(factors: Float32s, queries: Float32s, least_recall: float, *, by_length_alone: bool = False) -> ItemIndex:
     """The index that looks at the fewest items and reaches a recall@200 on these queries.
 
     Small catalogues are searched exactly. For the others blocks are tried, by length alone and with all but the longest
@@ -204,29 +204,32 @@ def choose(factors: Float32s, queries: Float32s, least_recall: float) -> ItemInd
         factors: float32[n_items, d].
         queries: float32[q, d], user vectors to measure on.
         least_recall: share of the exact top 200 that must be found.
+        by_length_alone: nothing else is tried, which takes longer than some thousand queries.
     """
     queries = queries[queries.any(axis=1)]  # to the others all items are the same
     if len(factors) < EXACT_BELOW or len(queries) == 0:
         return ItemIndex.exact(factors)
     truth = np.concatenate([np.argpartition(-(factors @ query), RECALL_DEPTH)[:RECALL_DEPTH] for query in queries])
     truth = truth.reshape(len(queries), RECALL_DEPTH)
-    blocks = _in_blocks(factors, queries, truth, least_recall)
+    blocks = _by_length(factors, queries, truth, least_recall)
+    if by_length_alone:
+        return blocks or ItemIndex.exact(factors)
+    if blocks is not None:
+        blocks = _clustered(factors, queries, truth, least_recall, blocks)
     cost = len(factors) if blocks is None else blocks.choice.cost
     return _inverted(factors, queries, truth, least_recall, cost) or blocks or ItemIndex.exact(factors)
 
 
-def _in_blocks(factors: Float32s, queries: Float32s, truth: Int64s, least_recall: float) -> ItemIndex | None:
-    """The blocks that cost least and have the recall; None if their codes are too coarse for it."""
-    may = (np.zeros(0, dtype=np.int64), EVERY_ITEM, slots(len(factors)))
+def _by_length(factors: Float32s, queries: Float32s, truth: Int64s, least_recall: float) -> ItemIndex | None:
+    """Blocks by length; None if their codes are too coarse for the recall."""
+    found = _tried(ItemBlocks.of(factors), factors, queries, truth)
+    return found if found.choice.recall >= least_recall else None
 
-    def tried(blocks: ItemBlocks, reach: float = 0.0) -> ItemIndex:
-        found, _, looked_at = blocks.search(factors, queries, RECALL_DEPTH, may)
-        own = (looked_at // len(queries), len(blocks.centre_unit), reach)
-        return ItemIndex(IndexChoice("Flat", 0, _recall(truth, found), *own), factors, blocks)
 
-    chosen = tried(ItemBlocks.of(factors))
-    if chosen.choice.recall < least_recall:
-        return None
+def _clustered(
+    factors: Float32s, queries: Float32s, truth: Int64s, least_recall: float, chosen: ItemIndex
+) -> ItemIndex:
+    """Blocks with all but the longest items in clusters, where they have the recall and cost less than those chosen."""
     lengths, most = np.linalg.norm(factors, axis=1), WORTH * chosen.choice.cost
     cluster, order = np.zeros(0, dtype=np.int32), np.argsort(-lengths, kind="stable")
     for share in LONGEST:
@@ -238,13 +241,21 @@ def _in_blocks(factors: Float32s, queries: Float32s, truth: Int64s, least_recall
         own[order[:longest]] = NO_CLUSTER
         blocks = ItemBlocks.of(factors, cluster=own)
         for reach in REACHES:
-            index = tried(blocks.within(reach), reach)
+            index = _tried(blocks.within(reach), factors, queries, truth, reach)
             if index.choice.cost >= most:
                 break
             if index.choice.recall >= least_recall:
                 chosen, most = index, index.choice.cost
                 break
     return chosen
+
+
+def _tried(blocks: ItemBlocks, factors: Float32s, queries: Float32s, truth: Int64s, reach: float = 0.0) -> ItemIndex:
+    """The index of some blocks, with what it finds and costs."""
+    may = (np.zeros(0, dtype=np.int64), EVERY_ITEM, slots(len(factors)))
+    found, _, looked_at = blocks.search(factors, queries, RECALL_DEPTH, may)
+    own = (looked_at // len(queries), len(blocks.centre_unit), reach)
+    return ItemIndex(IndexChoice("Flat", 0, _recall(truth, found), *own), factors, blocks)
 
 
 def _clusters(directions: Float32s) -> Int32s:

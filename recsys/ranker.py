@@ -32,6 +32,17 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.label)
 
+    def thinned(self, limit: int) -> TrainingSet:
+        """At most ``limit`` groups, evenly spread over all."""
+        place = np.cumsum(np.diff(self.group, prepend=self.group[:1]) > 0)
+        groups = int(place[-1]) + 1 if len(self) else 0
+        if groups <= limit:
+            return self
+        kept = np.zeros(groups, dtype=bool)
+        kept[np.linspace(0, groups - 1, limit).astype(np.int64)] = True
+        rows = kept[place]
+        return TrainingSet(self.features[rows], self.label[rows], self.group[rows])
+
 
 class Ranker:
     """A fitted model; scores compare inside one query only."""

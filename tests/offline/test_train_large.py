@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 import worlds
-from recsys import bundle, splits
+from recsys import bundle, ranker, splits
 from recsys.als import Confidence
 from recsys.config import AlsSection, Config, ItemModelSection, RankerSection, TrainSection
+from recsys.content_source import ContentSource, DescribedSource
+from recsys.sources import AlsSource
 from recsys_offline import dataset
 from recsys_offline.as_of import as_of
 from recsys_offline.cli import _time
-from recsys_offline.train import factorise, run, specs
+from recsys_offline.train import factorise, learning, run, specs, training_set
 from recsys_offline.train.job import prepare
 from recsys_offline.train.specs import Facts, propose
 from recsys_offline.train.steps import Steps
@@ -102,7 +104,7 @@ def test_where_windows_hide_items_als_starts_anew_as_each_window_knows_what_the_
     config = Config(als=AlsSection(factors=8), ranker=RankerSection(trees=5))
     run.train(replace(data, has_times=False, events=events), None, config, steps)
     names = [step.name for step in steps.done]
-    assert {"Judge the ranker", "Fit the ranker, and all sources up to the end"} & set(names)
+    assert "Judge the ranker, and fit all sources up to the end" in names
     assert "Fit factors before all windows" not in names
 
 
@@ -120,7 +122,7 @@ def test_parts_side_by_side_make_the_same_model_as_one_after_the_other(data, tmp
     monkeypatch.setattr(specs, "TUNED_EVENTS", 0)
     monkeypatch.setattr(run, "_gains", lambda *_: True)
     (one, alone), (two, together) = (large(data, threads) for threads in (1, 2))
-    assert "Fit the ranker, and all sources up to the end" in together - alone
+    assert alone == together >= {"Fit the ranker on all windows"}
     assert one.metrics == two.metrics
     np.testing.assert_array_equal(one.model.blend, two.model.blend)
     assert one.model.ranker.booster.save_raw() == two.model.ranker.booster.save_raw()
@@ -131,12 +133,47 @@ def test_parts_side_by_side_make_the_same_model_as_one_after_the_other(data, tmp
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
 
 
-def test_a_ranker_without_a_sure_gain_is_thrown_away_though_it_was_fitted_meanwhile(data, monkeypatch):
+def test_a_ranker_without_a_sure_gain_is_not_fitted_on_all_windows(data, monkeypatch):
     monkeypatch.setattr(specs, "TUNED_EVENTS", 0)
     monkeypatch.setattr(run, "_gains", lambda *_: False)
-    trained, _ = large(data, 2)
+    trained, names = large(data, 2)
     assert trained.model.ranker is None
     assert trained.metrics
+    assert "Fit the ranker on all windows" not in names
+
+
+def test_the_judged_ranker_learns_from_some_groups_before_the_newest_window_and_the_last_one_from_all(
+    data, monkeypatch
+):
+    monkeypatch.setattr(learning, "JUDGE_GROUPS", 50)
+    monkeypatch.setattr(run, "_gains", lambda *_: True)
+    fit, judge, fits, taught = ranker.fit, learning.judge, [], []
+    monkeypatch.setattr(ranker, "fit", lambda training, *given: fits.append(training) or fit(training, *given))
+    monkeypatch.setattr(learning, "judge", lambda job, learned: taught.append(learned) or judge(job, learned))
+    large(data, 2)
+    (judged, last), (learned,) = fits, taught
+    assert last is learned.training
+    groups = np.unique(judged.group)
+    assert len(groups) == 50 < len(np.unique(learned.earlier.group)) < len(np.unique(last.group))
+    assert groups[0] > last.group[learned.newest - 1]
+    assert groups[-1] == last.group[-1]
+    for group in groups[::10]:
+        np.testing.assert_array_equal(judged.features[judged.group == group], last.features[last.group == group])
+        np.testing.assert_array_equal(judged.label[judged.group == group], last.label[last.group == group])
+
+
+def test_windows_are_searched_as_one_call_with_what_asks_for_the_vectors_of_als(data, monkeypatch):
+    seen = []
+    build = training_set.build
+    monkeypatch.setattr(
+        training_set, "build", lambda snapshot, *given: seen.append(snapshot) or build(snapshot, *given)
+    )
+    large(data, 2)
+    assert seen
+    for snapshot in seen:
+        (als,) = (source for source in snapshot.sources if isinstance(source, AlsSource))
+        others = [source for source in snapshot.sources if isinstance(source, ContentSource | DescribedSource)]
+        assert all(source.als is als for source in others)
 
 
 def test_a_snapshot_for_some_users_has_their_whole_histories_and_no_other(data):

@@ -67,6 +67,17 @@ def test_going_on_from_an_earlier_filter_one_pass_comes_nearer_than_three_from_c
     assert missed(passes=1, start=earlier) < 0.5 * missed(passes=3)
 
 
+def test_what_few_passes_make_is_orthonormal_and_not_far_from_the_best():
+    now = matrix(rows=2_000, n_items=300)
+    factors, inverse_degree = spectral.low_pass(now, 4, 7)
+    vectors = (factors * np.sqrt(inverse_degree)[:, None]).astype(np.float64)
+    assert vectors.T @ vectors == pytest.approx(np.eye(4), abs=1e-4)
+    dense = now.toarray().astype(np.float64)
+    by_row, by_item = (np.maximum(dense.sum(axis=axis), 1e-30) for axis in (1, 0))
+    scaled = dense / np.sqrt(np.outer(by_row, by_item))
+    assert np.square(scaled @ vectors).sum() > 0.98 * np.square(np.linalg.svd(scaled, compute_uv=False)[:4]).sum()
+
+
 def test_rows_that_are_read_in_parts_make_the_same_factors(monkeypatch):
     whole = spectral.low_pass(matrix(), 3, 7)
     monkeypatch.setattr(spectral, "ROWS_AT_ONCE", 7)
@@ -167,9 +178,9 @@ def test_a_catalogue_too_large_for_ease_is_given_the_filter_and_its_size_is_chos
 def test_the_index_is_chosen_by_what_users_with_a_history_are_told(monkeypatch):
     events = clusters(0)
     source, asked = fitted(events), []
-    monkeypatch.setattr(fitting, "choose", lambda factors, queries, _: asked.append((factors, queries)))
+    monkeypatch.setattr(fitting, "choose", lambda factors, queries, _, **__: asked.append((factors, queries)))
     histories = Histories.of(events, N_USERS, 100)
-    fitting.indexed(source, histories, 0)
+    fitting.indexed(source, histories, 0, to_serve=True)
     ((factors, queries),) = asked
     assert factors is source.item_factors
     expected = source.vectors(builders.batch(histories.rows(np.arange(N_USERS - 1)), 0, N_ITEMS))

@@ -260,6 +260,16 @@ def test_users_to_whom_all_items_are_the_same_do_not_spoil_the_choice():
     assert choose(factors, np.zeros_like(queries), 0.98).choice == EXACT
 
 
+def test_blocks_by_length_alone_are_soon_found_and_find_what_they_promise():
+    factors, queries = shop(np.random.default_rng(7), 60_000)
+    index = choose(factors, queries, least_recall=0.99, by_length_alone=True)
+    assert (index.choice.factory, index.choice.probes, index.choice.clusters) == ("Flat", 0, 0)
+    assert 0 < index.choice.searched < len(factors)
+    assert index.choice.recall == pytest.approx(recall(index, factors, queries))
+    assert index.choice.recall >= 0.99
+    assert choose(factors, queries, least_recall=1.1, by_length_alone=True).choice == EXACT
+
+
 def test_the_same_factors_give_the_same_choice():
     factors, queries = uneven(np.random.default_rng(2))
     assert choose(factors, queries, 0.98).choice == choose(factors, queries, 0.98).choice

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.als import Confidence, fold_in, fold_in_many
+from recsys.als import Confidence, fold_in, fold_in_many, inverse_of
 from recsys.catalogue import ItemCatalogue
 from recsys.halves import halved
 from recsys.interactions import Histories
@@ -113,11 +113,10 @@ def _als(recommender: Recommender, queries: list[Query]) -> tuple[list[float], l
 def _folded(random: np.random.Generator, factors: Float32s, length: int) -> dict[str, int]:
     """Microseconds of a fold-in as served, and by the system of the factors' size."""
     gram = factors.T @ factors + np.eye(FACTORS, dtype=np.float32)
-    inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
     histories = [np.sort(random.choice(len(factors), length, replace=False)) for _ in range(REQUESTS // 4)]
     confidence = 1 + 5 * random.random(length)
     direct = np.median(list(_timed(lambda items: fold_in(factors, gram, items, confidence), histories)))
-    served = partial(fold_in_many, factors, gram, inverse, np.array([0, length]))
+    served = partial(fold_in_many, factors, gram, inverse_of(gram), np.array([0, length]))
     ours = np.median(list(_timed(lambda items: served(items, confidence), histories)))
     return {"us": round(float(ours) * 1e6), "direct_us": round(float(direct) * 1e6)}
 

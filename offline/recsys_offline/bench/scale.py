@@ -31,7 +31,7 @@ from recsys.vocabulary import Vocabulary
 from recsys_offline.bench import multitude
 from recsys_offline.bench.crowd import END, Wares, shop
 from recsys_offline.catalogue import Catalogue
-from recsys_offline.train import blending, content, fitting, slots, snapshots, training_set
+from recsys_offline.train import blending, content, slots, snapshots, training_set
 from recsys_offline.train.describe import describe
 from recsys_offline.train.factorise import Shape
 from recsys_offline.train.fitting import Setting
@@ -40,6 +40,7 @@ from recsys_offline.train.publish import publish
 from recsys_offline.train.run import Trained
 from recsys_offline.train.specs import Facts, propose
 from recsys_offline.train.steps import Steps
+from recsys_offline.train.workers import workers
 
 SEED = 7
 FITTED_USERS = 300_000
@@ -116,9 +117,8 @@ def _make(registry: Registry, size: Size, steps: Steps) -> None:
         snapshot = _fitted(window.past, window.now, setting, size.users / n_users)
     with steps("Teach and judge the ranker"):
         taught = _taught(snapshot, window, setting)
-    with steps("Choose indexes"):
-        chosen = tuple(fitting.indexed(source, snapshot.histories, window.now) for source in snapshot.sources)
-        snapshot = replace(snapshot, sources=chosen)
+    with steps("Choose indexes"), workers(1) as pool:
+        snapshot = snapshots.indexed(pool, snapshot, window.now, to_serve=True)
     registry.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=registry.root) as scratch:
         with steps(f"Make {size.users:,} users"):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
-from recsys.als import Confidence
+from recsys.als import Confidence, fold_in_many, inverse_of
 from recsys.config import AlsSection
 from recsys.halves import halved
 from recsys.interactions import Events
@@ -33,7 +32,7 @@ class Factors:
     """The result of ALS.
 
     Attributes:
-        user_factors: float32[n_users, d], exact for these item factors; 0 for users not asked for.
+        user_factors: float32[n_users, d], what these item factors give each user; 0 for users not asked for.
         item_factors: float32[n_items, d], in half precision, as served.
         gram: float32[d, d], Y^T Y + regularization I.
     """
@@ -81,19 +80,24 @@ def als(
         )
         model.item_factors = None if start is None else start.copy()
         model.fit(matrix, show_progress=False)
-        user_factors = _exact(model, matrix, shape.users, asked)
-    item_factors = halved(np.asarray(model.item_factors))
-    gram = item_factors.T @ item_factors + config.regularization * np.eye(config.factors, dtype=np.float32)
-    return Factors(user_factors, item_factors, gram.astype(np.float32))
+        item_factors = halved(np.asarray(model.item_factors))
+        gram = item_factors.T @ item_factors + config.regularization * np.eye(config.factors, dtype=np.float32)
+        gram = gram.astype(np.float32)
+        user_factors = _user_factors(item_factors, gram, matrix, shape.users, asked)
+    return Factors(user_factors, item_factors, gram)
 
 
-def _exact(model: Any, matrix: sp.csr_matrix, n_users: int, asked: Int32s | None) -> Float32s:
-    """float32[n_users, d]: the vectors that the item factors give the users asked for, many at once."""
+def _user_factors(
+    item_factors: Float32s, gram: Float32s, matrix: sp.csr_matrix, n_users: int, asked: Int32s | None
+) -> Float32s:
+    """float32[n_users, d]: the users asked for folded in, as those will be of whom more is known when they ask."""
     wanted = np.arange(n_users) if asked is None else asked
-    factors = np.zeros((n_users, model.factors), dtype=np.float32)
+    factors, inverse = np.zeros((n_users, len(gram)), dtype=np.float32), inverse_of(gram)
     for at in range(0, len(wanted), USERS_AT_ONCE):
         users = wanted[at : at + USERS_AT_ONCE]
-        factors[users] = model.recalculate_user(users, matrix[users])
+        own = matrix[users]
+        rows = (own.indptr.astype(np.int64), own.indices.astype(np.int64), own.data.astype(np.float64))
+        factors[users] = fold_in_many(item_factors, gram, inverse, *rows)
     return factors
 
 

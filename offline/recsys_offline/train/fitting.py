@@ -27,7 +27,7 @@ HISTORY = "history_half_life_days"
 ROUNDS = "rounds"
 """Of a fit that comes nearer in each, where a spec says how many: sweeps of ALS, passes of the spectral filter."""
 LEAST_RECALL = 0.995
-PROBED_USERS = 500
+PROBED_USERS, FEW_PROBED_USERS = 500, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +82,25 @@ def asked_with(source: CandidateSource, spec: Spec) -> CandidateSource:
     return source
 
 
-def indexed(source: CandidateSource, histories: Histories, now: int) -> CandidateSource:
-    """The source as it will serve: factors behind the cheapest index that finds enough of the exact answer.
+def indexed(source: CandidateSource, histories: Histories, now: int, *, to_serve: bool) -> CandidateSource:
+    """The source with its factors behind an index that finds enough of the exact answer.
 
     Measured on some of the users with a history, asked at ``now`` (unix seconds).
+
+    Args:
+        source: whose index is exact.
+        histories: of all users.
+        now: of the queries.
+        to_serve: the cheapest index for many queries; else one that is soon found, for some thousand.
     """
     if not isinstance(source, AlsSource | SpectralSource):
         return source
     active = np.flatnonzero(np.diff(histories.indptr)).astype(np.int32)
-    users = active[:: max(len(active) // PROBED_USERS, 1)]
+    users = active[:: max(len(active) // (PROBED_USERS if to_serve else FEW_PROBED_USERS), 1)]
     probe = for_users(histories, users, now, len(source.item_factors), ExcludePolicy.NONE)
-    return replace(source, index=choose(source.item_factors, source.vectors(probe), LEAST_RECALL))
+    return replace(
+        source, index=choose(source.item_factors, source.vectors(probe), LEAST_RECALL, by_length_alone=not to_serve)
+    )
 
 
 def _number(spec: Spec, name: str) -> float:

@@ -65,6 +65,10 @@ class Job:
         at_once = min(AT_ONCE, self.setting.threads)
         return replace(self, setting=replace(self.setting, threads=self.setting.threads // at_once), at_once=at_once)
 
+    def alone(self) -> Job:
+        """The same with all threads for each part: little or nothing runs beside it."""
+        return replace(self, setting=replace(self.setting, threads=_threads(self.config)))
+
     def snapshot(self, events: Events, now: int, specs: tuple[Spec, ...]) -> Snapshot:
         """Everything fitted on events before now."""
         return snapshots.fit(events, now, specs, self.setting, has_times=self.has_times)
@@ -87,11 +91,15 @@ def prepare(dataset: Dataset, until: int | None, config: Config) -> Job:
     end = (until if until is not None else int(events.time[-1]) + 1) if dataset.has_times else 0
     rows = max(len(dataset.users), int(events.user_num.max()) + 1)
     shape = Shape(len(dataset.users), rows, len(dataset.items))
-    threads = config.train.threads or len(os.sched_getaffinity(0))
     targets = splits.target_types(events)
     described = content.describe(dataset.catalogue, config.content)
-    setting = Setting(shape, config, threads, targets, described)
+    setting = Setting(shape, config, _threads(config), targets, described)
     return Job(events, end, dataset.has_times, setting, training_set.modes(targets))
+
+
+def _threads(config: Config) -> int:
+    """All that the run may have."""
+    return config.train.threads or len(os.sched_getaffinity(0))
 
 
 def split(job: Job) -> tuple[float, tuple[Window, ...]]:

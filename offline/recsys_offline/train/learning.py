@@ -22,6 +22,8 @@ from recsys_offline.train.steps import Steps
 from recsys_offline.train.workers import workers
 
 JUDGED_USERS = 2_000
+JUDGE_GROUPS = 12_000
+"""From which the ranker that is judged learns; the one that serves learns from all."""
 TUNED_USERS = 1_000
 WEIGHED_CUTS = 2
 """Newest windows that weigh the sources together."""
@@ -118,7 +120,7 @@ def judge(job: Job, learned: Learned) -> Judged:
         list(training_set.replay(snapshot, asked, now, policy, retrieval.candidates_per_source))
         for policy in job.policies
     ]
-    fitted = job.fit_ranker(learned.earlier)
+    fitted = job.fit_ranker(learned.earlier.thinned(JUDGE_GROUPS))
     scores = [
         _judge_replay(fitted, part, snapshot, blend, retrieval.candidates) for of_mode in replays for part in of_mode
     ]
@@ -155,7 +157,10 @@ def _fit_sources(
             )
             for past, whole in cuts
         ]
-        return [(past, whole, joined()) for (past, whole), joined in zip(cuts, beginning, strict=True)]
+        return [
+            (past, whole, snapshots.indexed(pool, joined(), past.now, to_serve=False))
+            for (past, whole), joined in zip(cuts, beginning, strict=True)
+        ]
 
 
 def _with_sources(snapshot: Snapshot, columns: Int64s) -> Snapshot:

@@ -22,16 +22,16 @@ from recsys.splits import Window
 from recsys.types import SECONDS_PER_DAY, EventType, Int32s
 from recsys_offline.as_of import as_of
 from recsys_offline.dataset import Dataset
-from recsys_offline.train import content, fitting, learning, slots, snapshots
+from recsys_offline.train import content, fitting, learning, slots, snapshots, spectral
 from recsys_offline.train.job import LEAST_CUTS, Job, prepare, split, with_truth
 from recsys_offline.train.learning import CONTENT, Judged, Learned
 from recsys_offline.train.specs import Facts, Spec, propose
 from recsys_offline.train.steps import Steps
 from recsys_offline.train.workers import workers
 
-N_STEPS = 7
+N_STEPS = 6
 """At most, of a training."""
-FIRST_ROUNDS = {"als": 4.0, "spectral": 6.0}
+FIRST_ROUNDS = {"als": 4.0, "spectral": float(spectral.PASSES)}
 """Of the fits before all windows, by kind of source."""
 NOT_JUDGED: dict[str, float] = {}
 NOBODY: Int32s = np.zeros(0, dtype=np.int32)
@@ -122,7 +122,7 @@ def train(dataset: Dataset, until: int | None, config: Config, steps: Steps) -> 
 def going_on(job: Job, oldest: Window, proposed: tuple[Spec, ...], steps: Steps) -> Job:
     """The job with factors fitted before the oldest window, from where every later fit goes on in one round."""
     first = [spec.but({fitting.ROUNDS: FIRST_ROUNDS[spec.kind]}) for spec in proposed if spec.kind in FIRST_ROUNDS]
-    setting = job.asking(NOBODY).setting
+    setting = job.alone().asking(NOBODY).setting  # one of the two takes far longer
     with steps("Fit factors before all windows"), workers(job.at_once) as pool:
         fits = [pool.submit(fitting.fit, spec, oldest.past, oldest.now, setting) for spec in first]
         sources = [fit.result() for fit in fits]
@@ -134,22 +134,17 @@ def finish(
     job: Job, specs: tuple[Spec, ...], learned: Learned | None, steps: Steps
 ) -> tuple[Snapshot, Judged | None, Ranker | None]:
     """All sources up to the end, how the ranker did, and the ranker where its gain is surely above nothing."""
-    judged, fitted = None, None
     with workers(job.at_once) as pool:
-        if learned is not None and job.at_once > 1:
-            with steps("Fit the ranker, and all sources up to the end"):
-                fitting_all = pool.submit(job.fit_ranker, learned.training)  # needed or not: it takes longest
-                judging = pool.submit(learning.judge, job, learned)
-                snapshot, judged, ranker = _up_to_end(pool, job, specs), judging.result(), fitting_all.result()
-            return snapshot, judged, ranker if _gains(judged, job) else None
-        if learned is not None:
-            with steps("Judge the ranker"):
-                judged = learning.judge(job, learned)
-            if _gains(judged, job):
-                with steps("Fit the ranker on all windows"):
-                    fitted = job.fit_ranker(learned.training)
-        with steps("Fit all sources up to the end"):
-            return _up_to_end(pool, job, specs), judged, fitted
+        if learned is None:
+            with steps("Fit all sources up to the end"):
+                return _up_to_end(pool, job, specs), None, None
+        with steps("Judge the ranker, and fit all sources up to the end"):
+            judging = pool.submit(learning.judge, job, learned)
+            snapshot, judged = _up_to_end(pool, job, specs), judging.result()
+        if not _gains(judged, job):
+            return snapshot, judged, None
+        with steps("Fit the ranker on all windows"):  # not in this thread, where the limit of BLAS is one of XGBoost
+            return snapshot, judged, pool.submit(job.alone().fit_ranker, learned.training).result()
 
 
 def _gains(judged: Judged, job: Job) -> bool:
@@ -160,9 +155,7 @@ def _gains(judged: Judged, job: Job) -> bool:
 def _up_to_end(pool: Executor, job: Job, specs: tuple[Spec, ...]) -> Snapshot:
     """All sources as they will serve."""
     snapshot = snapshots.begin(pool, job.events, job.until, specs, job.setting, has_times=job.has_times)()
-    histories, until = snapshot.histories, job.until
-    searched = pool.map(lambda source: fitting.indexed(source, histories, until), snapshot.sources)
-    return replace(snapshot, sources=tuple(searched))
+    return snapshots.indexed(pool, snapshot, job.until, to_serve=True)
 
 
 def _reason(spec: Spec) -> str:

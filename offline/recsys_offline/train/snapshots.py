@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import numpy as np
 
+from recsys.content_source import ContentSource, DescribedSource
 from recsys.interactions import Events, Histories
 from recsys.item_stats import item_stats
 from recsys.snapshot import Snapshot
@@ -50,6 +53,20 @@ def begin(
         return Snapshot(histories.result(), stats.result(), tuple(described.result()))
 
     return joined
+
+
+def indexed(pool: Executor, snapshot: Snapshot, now: int, *, to_serve: bool) -> Snapshot:
+    """The snapshot with its sources behind indexes for queries at ``now`` (unix seconds).
+
+    As :func:`recsys_offline.train.fitting.indexed` tells.
+    """
+    index = partial(fitting.indexed, histories=snapshot.histories, now=now, to_serve=to_serve)
+    searched = tuple(pool.map(index, snapshot.sources))
+    als = next((source for source in searched if isinstance(source, AlsSource)), None)
+    if als is not None:  # whose vectors others ask for as well
+        others = (ContentSource, DescribedSource)
+        searched = tuple(replace(source, als=als) if isinstance(source, others) else source for source in searched)
+    return replace(snapshot, sources=searched)
 
 
 def _histories(events: Events, setting: Setting) -> Histories:
