@@ -1,6 +1,6 @@
 """What ``recsys bench train`` runs in processes of its own: a shop drawn, the whole job, and its two libraries alone.
 
-The whole job leaves the most that it handed to ``implicit`` and to XGBoost in files, which is what its last fits are
+The whole job leaves the most that it handed to ``implicit`` and to XGBoost in files, which is what its last fits were
 given; alone, each library is given the same again, and every processor.
 """
 
@@ -75,11 +75,14 @@ def whole(folder: Path, _: int) -> Figures:
     """``recsys train`` with default settings."""
     parameters = Config()
     steps = Steps(training.N_STEPS + 2)
-    _keep_als(folder)
-    _keep_xgboost(folder)
+    als, xgboost = _Most(), _Most()
+    _watch_als(als)
+    _watch_xgboost(xgboost)
     registry = Registry(folder / REGISTRY)
     with _watched() as spent:
         bundle_id = train_bundle(folder / DATASET, registry, None, parameters, steps=steps)
+    _keep_als(folder, *als.kept)
+    _keep_xgboost(folder, *xgboost.kept)
     contents = manifest.read(registry.path(bundle_id))
     return {
         **spent,
@@ -112,51 +115,60 @@ def xgboost_alone(folder: Path, _: int) -> Figures:
     return {**spent, "shape": training_set.features.shape, "trees": section.trees}
 
 
-def _keep_als(folder: Path) -> None:
+class _Most:
+    """The largest of what is handed to a library; nothing is written while the job is timed.
+
+    Attributes:
+        kept: it, and what goes with it.
+    """
+
+    def __init__(self) -> None:
+        self.kept: tuple[Any, ...] = ()
+        self._lock = threading.Lock()  # fits run side by side
+        self._size = 0
+
+    def take(self, size: int, *given: Any) -> None:
+        """One more."""
+        with self._lock:
+            if size > self._size:
+                self._size, self.kept = size, given
+
+
+def _watch_als(most: _Most) -> None:
     """The largest matrix that ``implicit`` fits from now on is kept."""
-    model_of, most = _implicit(), _Most()
+    model_of = _implicit()
     fit: Callable[..., None] = model_of.fit
 
     def fit_and_keep(model: Any, matrix: sp.csr_matrix, **options: bool) -> None:
-        with most.if_more(matrix.nnz) as more:
-            if more:
-                sp.save_npz(folder / f"{ALS}.npz", matrix, compressed=False)
-                given = {name: getattr(model, name) for name in ("factors", "regularization", "random_state")}
-                (folder / f"{ALS}.json").write_text(json.dumps(given), encoding="utf-8")
+        given = {name: getattr(model, name) for name in ("factors", "regularization", "random_state")}
+        most.take(matrix.nnz, matrix, given)
         fit(model, matrix, **options)
 
     model_of.fit = fit_and_keep
 
 
-def _keep_xgboost(folder: Path) -> None:
+def _keep_als(folder: Path, matrix: sp.csr_matrix, given: Figures) -> None:
+    """In files."""
+    sp.save_npz(folder / f"{ALS}.npz", matrix, compressed=False)
+    (folder / f"{ALS}.json").write_text(json.dumps(given), encoding="utf-8")
+
+
+def _watch_xgboost(most: _Most) -> None:
     """Likewise for what the ranker is fitted on."""
-    fit, most = ranker.fit, _Most()
+    fit = ranker.fit
 
     def fit_and_keep(training: TrainingSet, config: RankerSection, seed: int, threads: int) -> Ranker:
-        with most.if_more(len(training)) as more:
-            if more:
-                for name in TrainingSet.__slots__:
-                    np.save(folder / f"{XGBOOST}_{name}.npy", getattr(training, name))
-                given = {"section": config.model_dump(), "seed": seed}
-                (folder / f"{XGBOOST}.json").write_text(json.dumps(given), encoding="utf-8")
+        most.take(len(training), training, {"section": config.model_dump(), "seed": seed})
         return fit(training, config, seed, threads)
 
     ranker.fit = fit_and_keep
 
 
-class _Most:
-    """The largest size so far, one thread at a time: fits run side by side."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._size = 0
-
-    @contextmanager
-    def if_more(self, size: int) -> Iterator[bool]:
-        """Whether a size is the largest so far; while the block runs, no other is looked at."""
-        with self._lock:
-            yield size > self._size
-            self._size = max(self._size, size)
+def _keep_xgboost(folder: Path, training: TrainingSet, given: Figures) -> None:
+    """In files."""
+    for name in TrainingSet.__slots__:
+        np.save(folder / f"{XGBOOST}_{name}.npy", getattr(training, name))
+    (folder / f"{XGBOOST}.json").write_text(json.dumps(given), encoding="utf-8")
 
 
 def _processors() -> int:
