@@ -18,7 +18,7 @@ def test_the_demo_shows_data_training_metrics_and_titled_answers_and_ends_with_0
     ]
     assert re.search(r"^events +\d+,\d+", done.out, re.MULTILINE)
     assert "\nusable\n" in done.out
-    assert "Fit all sources up to the end" in done.err
+    assert "fit all sources up to the end" in done.err
     assert re.search(r"^most popular +0\.\d{4}", done.out, re.MULTILINE)
     assert re.search(r"^stage 1 merged +0\.\d{4}", done.out, re.MULTILINE)
     assert re.search(r"^two-stage +0\.\d{4}", done.out, re.MULTILINE)

@@ -40,7 +40,7 @@ def test_the_manifest_says_what_each_step_took_which_index_was_chosen_and_what_t
     told = manifest.read(bundle_dir)
     names = [step.name for step in told.steps]
     assert names[0] == "Read the dataset"
-    assert "Fit all sources up to the end" in names
+    assert "Judge the ranker, and fit all sources up to the end" in names
     assert sum("Fit sources of 5 windows" in name for name in names) == 1
     assert all(step.seconds >= 0 for step in told.steps)
     peaks = [step.peak_mib for step in told.steps]
