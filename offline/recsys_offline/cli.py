@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from recsys.arguments import count
 from recsys.errors import RecsysError
 from recsys.types import EventType, ExcludePolicy
 
@@ -147,7 +148,7 @@ def _models(commands: Any) -> None:
     _registry(recommend)
     _bundle(recommend)
     recommend.add_argument("--users", type=Path, metavar="FILE", help="csv or parquet with user_id, or a line each")
-    recommend.add_argument("--k", type=_positive, default=20, metavar="K", help="items for each user, default 20")
+    recommend.add_argument("--k", type=count, default=20, metavar="K", help="items for each user, default 20")
     policies = [policy.value for policy in ExcludePolicy]
     recommend.add_argument("--exclude", choices=policies, default="none", help="what history keeps out, default none")
     recommend.add_argument("--out", type=_list_file, required=True, metavar="FILE", help="a .parquet or .csv file")
@@ -171,23 +172,23 @@ def _bench(commands: Any) -> None:
     quality.add_argument("--only", nargs="+", default=[], metavar="NAME", help="of these data sets; default all")
     _bench_kind(kinds, "live", "Users new since training, after some live events, against training anew.")
     parity = _bench_kind(kinds, "parity", "Whether servers know each event at once, and features replay.")
-    parity.add_argument("--events", type=_positive, default=10_000, metavar="N", help="default %(default)s")
+    parity.add_argument("--events", type=count, default=10_000, metavar="N", help="default %(default)s")
     filters = _bench_kind(kinds, "filters", "What a filter costs a request, and what it still finds.")
-    filters.add_argument("--items", type=_positive, default=100_000, metavar="N", help="default %(default)s")
+    filters.add_argument("--items", type=count, default=100_000, metavar="N", help="default %(default)s")
     crash = _bench_kind(kinds, "crash", "What a server keeps of events when it is killed while it records.")
-    crash.add_argument("--kills", type=_positive, default=200, metavar="N", help="default %(default)s")
+    crash.add_argument("--kills", type=count, default=200, metavar="N", help="default %(default)s")
     serve = _bench_kind(kinds, "serve", "What an answer costs a server of many users, beside an echo.")
     for name, default in {"users": 10_000_000, "items": 100_000, "rounds": 5}.items():
-        serve.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help="default %(default)s")
+        serve.add_argument(f"--{name}", type=count, default=default, metavar="N", help="default %(default)s")
     factors = (64, 256)
-    serve.add_argument("--factors", type=_positive, nargs="+", default=factors, metavar="N", help="default 64 256")
+    serve.add_argument("--factors", type=count, nargs="+", default=factors, metavar="N", help="default 64 256")
     serve.add_argument("--seconds", type=float, default=8.0, help="of each load in a round, default %(default)s")
     cache = Path("build", "bench")
     serve.add_argument("--cache-dir", type=Path, default=cache, metavar="DIR", help="of bundles, default %(default)s")
     train = _bench_kind(kinds, "train", "Seconds and memory of training, beside its libraries alone.")
     events = (1_000_000, 10_000_000, 50_000_000)
     text = "default 1000000 10000000 50000000"
-    train.add_argument("--events", type=_positive, nargs="+", default=events, metavar="N", help=text)
+    train.add_argument("--events", type=count, nargs="+", default=events, metavar="N", help=text)
 
 
 def _bench_kind(kinds: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -225,12 +226,6 @@ def _list_file(text: str) -> Path:
     if not text.endswith((".parquet", ".csv")):
         raise argparse.ArgumentTypeError(f"{text!r} must end in .parquet or .csv")
     return Path(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
-    return int(text)
 
 
 def _mapping(text: str) -> tuple[str, str]:

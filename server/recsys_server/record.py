@@ -16,6 +16,7 @@ from itertools import islice
 import grpc
 from google.protobuf import json_format
 
+from recsys.arguments import count
 from recsys.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 
 
@@ -63,17 +64,9 @@ def _tell(request: event_service_pb2.RecordEventsRequest, refused: dict[int, str
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m recsys_server.record", description=__doc__)
     parser.add_argument("--address", default="127.0.0.1:50051", metavar="HOST:PORT")
-    parser.add_argument(
-        "--batch", type=_count, default=100, metavar="N", help="events of one call, default %(default)s"
-    )
+    parser.add_argument("--batch", type=count, default=100, metavar="N", help="events of one call, default %(default)s")
     parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS")
     return parser
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from pydantic_settings import (
 )
 
 from recsys import config
+from recsys.arguments import count
 from recsys.config import MOST_WORKERS, Config, ServerSection
 from recsys.errors import ConfigError
 
@@ -127,12 +129,6 @@ def _address(text: str) -> str:
     return text
 
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_WORKERS):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_WORKERS}")
-    return int(text)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """All options."""
     parser = _Parser(
@@ -154,7 +150,10 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"Prometheus address, default {default.metrics}; empty: none",
     )
     parser.add_argument(
-        "--workers", type=_count, metavar="N", help=f"processes that share the port, default {default.workers}"
+        "--workers",
+        type=partial(count, most=MOST_WORKERS),
+        metavar="N",
+        help=f"processes that share the port, default {default.workers}",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file such as config/recsys.toml")
     return parser
