@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 import worlds
 from recsys import bundle, ranker, splits
@@ -14,7 +15,7 @@ from recsys.sources import AlsSource
 from recsys_offline import dataset
 from recsys_offline.as_of import as_of
 from recsys_offline.cli import _time
-from recsys_offline.train import factorise, learning, run, specs, training_set
+from recsys_offline.train import factorise, learning, run, snapshots, specs, training_set
 from recsys_offline.train.job import prepare
 from recsys_offline.train.specs import Facts, propose
 from recsys_offline.train.steps import Steps
@@ -145,6 +146,7 @@ def test_a_ranker_without_a_sure_gain_is_not_fitted_on_all_windows(data, monkeyp
 def test_the_judged_ranker_learns_from_some_groups_before_the_newest_window_and_the_last_one_from_all(
     data, monkeypatch
 ):
+    monkeypatch.setattr(specs, "TUNED_EVENTS", 0)
     monkeypatch.setattr(learning, "JUDGE_GROUPS", 50)
     monkeypatch.setattr(run, "_gains", lambda *_: True)
     fit, judge, fits, taught = ranker.fit, learning.judge, [], []
@@ -162,7 +164,24 @@ def test_the_judged_ranker_learns_from_some_groups_before_the_newest_window_and_
         np.testing.assert_array_equal(judged.label[judged.group == group], last.label[last.group == group])
 
 
+def test_the_last_ranker_has_every_processor(data, monkeypatch):
+    monkeypatch.setattr(specs, "TUNED_EVENTS", 0)
+    monkeypatch.setattr(run, "_gains", lambda *_: True)
+    fit, fits = ranker.fit, []
+
+    def watched(*given):
+        limits = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"}
+        fits.append((given[-1], min(limits)))
+        return fit(*given)
+
+    monkeypatch.setattr(ranker, "fit", watched)
+    large(data, 2)
+    assert fits[0][0] == 1
+    assert fits[1] == (2, min(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"))
+
+
 def test_windows_are_searched_as_one_call_with_what_asks_for_the_vectors_of_als(data, monkeypatch):
+    monkeypatch.setattr(specs, "TUNED_EVENTS", 0)
     seen = []
     build = training_set.build
     monkeypatch.setattr(
@@ -173,13 +192,14 @@ def test_windows_are_searched_as_one_call_with_what_asks_for_the_vectors_of_als(
     for snapshot in seen:
         (als,) = (source for source in snapshot.sources if isinstance(source, AlsSource))
         others = [source for source in snapshot.sources if isinstance(source, ContentSource | DescribedSource)]
+        assert others
         assert all(source.als is als for source in others)
 
 
 def test_a_snapshot_for_some_users_has_their_whole_histories_and_no_other(data):
     job = prepare(data, UNTIL, Config())
     asked = np.array([3, 8], dtype=np.int32)
-    whole, some = (each.snapshot(job.events, UNTIL, ()).histories for each in (job, job.asking(asked)))
+    whole, some = (snapshots.fit(job.events, UNTIL, (), each.setting).histories for each in (job, job.asking(asked)))
     for mine, its in zip(some.rows(asked).columns, whole.rows(asked).columns, strict=True):
         np.testing.assert_array_equal(mine, its)
     assert np.flatnonzero(np.diff(some.indptr)).tolist() == asked.tolist()

@@ -20,7 +20,7 @@ from recsys_offline import dataset
 from recsys_offline.as_of import as_of
 from recsys_offline.cli import _time
 from recsys_offline.dataset import Dataset
-from recsys_offline.train import training_set
+from recsys_offline.train import snapshots, training_set
 from recsys_offline.train.job import prepare, with_truth
 from recsys_offline.train.learning import CONTENT
 from recsys_offline.train.specs import Facts, Spec, propose
@@ -100,7 +100,7 @@ def cut(data: Dataset, specs: tuple[Spec, ...], number: int) -> Cut:
     job = prepare(data, UNTIL, config)
     windows = splits.by_time(job.events, job.until, HORIZON_DAYS, 3, job.setting.targets)
     window, truth = with_truth(job, windows)[number]
-    snapshot = job.snapshot(window.past, window.now, specs)
+    snapshot = snapshots.fit(window.past, window.now, specs, job.setting)
     blend: Float32s = np.ones((N_MODES, len(snapshot.sources)), dtype=np.float32)
     replays = [part for policy in job.policies for part in training_set.replay(snapshot, truth, window.now, policy, 50)]
     matrices = [

@@ -13,14 +13,12 @@ from recsys.errors import DataError
 from recsys.interactions import Events
 from recsys.metrics import Truth
 from recsys.ranker import Ranker, TrainingSet
-from recsys.snapshot import Snapshot
 from recsys.splits import Window
 from recsys.types import INTERACTION_TYPES, ExcludePolicy, Int32s
 from recsys_offline.dataset import Dataset
-from recsys_offline.train import content, snapshots, training_set
+from recsys_offline.train import content, training_set
 from recsys_offline.train.factorise import Shape
 from recsys_offline.train.fitting import Setting
-from recsys_offline.train.specs import Spec
 
 LEAST_USERS = 150
 """Users that a window must have for the ranker to learn from it."""
@@ -68,10 +66,6 @@ class Job:
     def alone(self) -> Job:
         """The same with all threads for each part: little or nothing runs beside it."""
         return replace(self, setting=replace(self.setting, threads=_threads(self.config)))
-
-    def snapshot(self, events: Events, now: int, specs: tuple[Spec, ...]) -> Snapshot:
-        """Everything fitted on events before now."""
-        return snapshots.fit(events, now, specs, self.setting, has_times=self.has_times)
 
     def fit_ranker(self, training: TrainingSet) -> Ranker:
         """The second stage."""

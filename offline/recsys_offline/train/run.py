@@ -143,7 +143,7 @@ def finish(
             snapshot, judged = _up_to_end(pool, job, specs), judging.result()
         if not _gains(judged, job):
             return snapshot, judged, None
-        with steps("Fit the ranker on all windows"):  # not in this thread, where the limit of BLAS is one of XGBoost
+        with steps("Fit the ranker on all windows"):  # by a worker: in this thread the limit of BLAS holds XGBoost, too
             return snapshot, judged, pool.submit(job.alone().fit_ranker, learned.training).result()
 
 
