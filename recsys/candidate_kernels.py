@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recsys.kernel import kernel
+from recsys.kernel import inner_kernel, kernel
 from recsys.merge_kernels import sort
 from recsys.order_kernels import mark_leading
 from recsys.product_kernels import products
@@ -34,7 +34,7 @@ class Merging(NamedTuple):
     reserved: Bools
 
 
-@kernel
+@inner_kernel
 def union(proposed: Int32s, work: Work, space: Space, met: int) -> tuple[int, int]:
     """Write down the different items of int32[K], rising, as candidates; how many these are, and how many are met."""
     places, slots, chosen, count, known = space.places, space.slots, work.chosen, np.uint64(0), np.uint64(met)
@@ -53,7 +53,7 @@ def union(proposed: Int32s, work: Work, space: Space, met: int) -> tuple[int, in
     return np.int64(count), np.int64(known)  # type: ignore[return-value]
 
 
-@kernel
+@inner_kernel
 def fill_ranks(ranks: Float32s, proposed: Int32s, places: Int32s) -> None:
     """The 1-based place of each candidate, float32[n], in what one source proposes; NaN where it is not there.
 
@@ -62,15 +62,19 @@ def fill_ranks(ranks: Float32s, proposed: Int32s, places: Int32s) -> None:
         proposed: int32[k], numbers of items, best first; 0 for none.
         places: int32[m], by number, the 1-based place among the candidates.
     """
-    ranks[:] = np.nan
-    for place in range(len(proposed)):
+    for place in range(np.uint64(len(ranks))):
+        ranks[place] = np.nan
+    for place in range(np.uint64(len(proposed))):
         if proposed[place]:
-            ranks[places[proposed[place]] - 1] = place + 1
+            ranks[np.uint64(places[np.uint64(proposed[place])] - 1)] = place + np.uint64(1)
 
 
-@kernel
+@inner_kernel
 def fill_products(said: Product, vectors: Float32s, item: Int32s, rank: Float32s, work: Work, score: Float32s) -> None:
     """The inner products of one query's candidates that are known, but for those that a search has found."""
+    if len(said.known) == 0 and not said.searched:
+        products(work.query[: len(item)], item, vectors, said.bits, score[: len(item)])
+        return
     places, items, found, used = work.spare, work.items, work.blend, np.uint64(0)
     for place in range(np.uint64(len(item))):
         places[used], items[used] = place, item[place]
@@ -81,7 +85,7 @@ def fill_products(said: Product, vectors: Float32s, item: Int32s, rank: Float32s
         score[np.uint64(places[at])] = found[at]
 
 
-@kernel
+@inner_kernel
 def fill_blend(scores: Float32s, scale: Float32s, weights: Float32s, blended: Float32s) -> None:
     """The weighted sum of the scaled scores float32[S, n or more] of each candidate, float32[n]."""
     blended[:] = 0
@@ -111,17 +115,16 @@ def places_kept(work: Work, count: int) -> Int32s:
     return places[:found]
 
 
-@kernel
+@inner_kernel
 def write_down(places: Int32s, work: Work, item: Int32s, blend: Float32s, score: Float32s, rank: Float32s) -> None:
     """Write down the candidates at m places: int32[m], float32[m], float32[m, S], float32[m, S]."""
     for at in range(np.uint64(len(places))):
         place = np.uint64(places[at])
         item[at], blend[at] = work.chosen[place], work.blend[place]
-    for source in range(np.uint64(score.shape[1])):
-        own_score, own_rank = work.score[source], work.rank[source]
-        for at in range(np.uint64(len(places))):
-            place = np.uint64(places[at])
-            score[at, source], rank[at, source] = own_score[place], own_rank[place]
+    for at in range(np.uint64(len(places))):
+        place = np.uint64(places[at])
+        for source in range(np.uint64(score.shape[1])):
+            score[at, source], rank[at, source] = work.score[source, place], work.rank[source, place]
 
 
 @kernel

@@ -209,6 +209,16 @@ def _zeros(context: Any, bits: Any) -> Any:  # noqa: ARG001 - as numba calls it
     return types.uint64(types.uint64), lines
 
 
+def _ones(context: Any, bits: Any) -> Any:  # noqa: ARG001 - as numba calls it
+    """How many bits of a uint64 are 1."""
+
+    def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001 - as numba calls it
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), lines
+
+
 reaching: Any = intrinsic(_products)
 above: Any = intrinsic(_scores)
 lowest: Any = intrinsic(_zeros)
+ones: Any = intrinsic(_ones)

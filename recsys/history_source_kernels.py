@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.code_kernels import WORD, above, lowest
+from recsys.code_kernels import WORD, above, lowest, ones
 from recsys.history_kernels import decayed
-from recsys.kernel import kernel
+from recsys.kernel import inner_kernel, kernel
 from recsys.memory_kernels import ask_for
-from recsys.order_kernels import MANY, key_of, score_of, to_front
+from recsys.order_kernels import put_in_order
 from recsys.row_kernels import visited_row
 from recsys.source_kernels import NONE, History, Similar, Sources, Space, Work, number_of
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
 AHEAD = 8
 """Items whose neighbours, each list anywhere in memory, are asked for ahead."""
-ENOUGH = 4
-"""Times as many as are wanted come together before the best of them are told from the others."""
+SPARE = 4
+"""One for so many that are wanted may reach a bar beyond them."""
+NEAR = 4 << 23
+"""Between the bits of a float32 and of a sixteenth of it: where the best that are wanted mostly begin."""
 
 
-@kernel
+@inner_kernel
 def visit(history: History, events: slice, weight: Float32s, sources: Sources, space: Space, work: Work) -> None:
     """Fill what one history says of the user's own items, before any item has a number."""
     item, session, visits = history.item[events], history.session[events], len(sources.similar)
@@ -29,7 +31,7 @@ def visit(history: History, events: slice, weight: Float32s, sources: Sources, s
             work.seen_count[number] = visited_row(item, session, own, space.slots, seen, seen_weight, work.links)
 
 
-@kernel
+@inner_kernel
 def meet(history: History, events: slice, weight: Float32s, sources: Sources, space: Space, met: int) -> int:
     """Sum up what is similar to one history, where so many items were met; how many are met then."""
     for number in range(len(sources.similar)):
@@ -57,7 +59,7 @@ def weights_of(history: History, now: Int64s, sources: Sources) -> Float32s:
     return weight
 
 
-@kernel
+@inner_kernel
 def sum_up(item: Int32s, weight: Float32s, source: Similar, space: Space, column: int, met: int) -> int:
     """Add up the weighted neighbours of a history's items, in a column of the sums; how many items are met then.
 
@@ -84,23 +86,60 @@ def best_sums(
 ) -> None:
     """The best of the items that were met, of those with sums above 0, as :func:`recsys.order_kernels.best_allowed`.
 
-    The first of them, so many, are excluded. Of the others hardly more than are wanted get as far as a key: the bar
-    rises to the least of the best whenever some have come together.
+    The first of them, so many, are excluded.
     """
-    sums, items, wanted = space.sums[column], space.met, len(proposed)
-    keys, size, bar = np.empty(ENOUGH * wanted + WORD, dtype=np.int64), np.uint64(0), score_of(1 << 32)
-    for first in range(excluded + 1, met + 1, WORD):
-        bits = above(sums, first, bar)
+    first, stop = excluded + 1, met + 1
+    sums = space.sums[column] if len(allowed) == 0 else _permitted(space.sums[column], space.met, stop, allowed)
+    bar, count = _bar(sums, first, stop, len(proposed))
+    item, score, size = np.empty(count, np.int32), np.empty(count, np.float32), np.uint64(0)
+    for start in range(first, stop, WORD):
+        bits = above(sums, start, bar)
         while bits:
-            number = np.uint64(first) + lowest(bits)
+            number = np.uint64(start) + lowest(bits)
             bits &= bits - np.uint64(1)
-            item = items[number]
-            keys[size] = key_of(sums[number], item)
-            size += np.uint64(len(allowed) == 0 or allowed[item])
-        if size >= ENOUGH * wanted:
-            size = np.uint64(to_front(keys[:size], wanted))
-            bar = score_of(keys[size - np.uint64(1)])
-    _write_best(keys[: to_front(keys[:size], wanted)], proposed, own)
+            item[size], score[size] = space.met[number], sums[number]
+            size += np.uint64(1)
+    put_in_order(item, score, proposed, own)
+
+
+@kernel
+def _permitted(sums: Float32s, met: Int32s, stop: int, allowed: Bools) -> Float32s:
+    """A copy of the sums up to some number, 0 of what is not allowed, and WORD more."""
+    own = np.zeros(stop + WORD, np.float32)
+    for number in range(1, stop):
+        own[number] = sums[number] if allowed[met[number]] else np.float32(0)
+    return own
+
+
+@kernel
+def _bar(sums: Float32s, first: int, stop: int, wanted: int) -> tuple[np.float32, int]:
+    """A number above 0 that hardly more sums reach than are wanted, and how many do; if there are fewer, all above 0.
+
+    To count all of them some ten times, many at once, takes less than to tell the larger from the smaller ones of any
+    part of them: there is no branch to foretell. What is halved are the bits of numbers, which rise as these do.
+    """
+    bits, largest = sums.view(np.int32), np.int32(0)
+    for number in range(first, stop):
+        largest = max(largest, bits[number])
+    low, high, tried = 1, largest + 1, max(largest - NEAR, 1)
+    count = _reaching(sums, first, stop, low)
+    while count > wanted + wanted // SPARE and low + 1 < high:
+        reached = _reaching(sums, first, stop, tried)
+        if reached < wanted:
+            high = tried
+        else:
+            low, count = tried, reached
+        tried = (low + high) // 2
+    return np.int32(low).view(np.float32), count
+
+
+@inner_kernel
+def _reaching(sums: Float32s, first: int, stop: int, bits: int) -> int:
+    """How many sums reach the number that some bits stand for; what stands behind them is 0."""
+    bar, count = np.int32(bits).view(np.float32), np.uint64(0)
+    for start in range(first, stop, WORD):
+        count += ones(above(sums, start, bar))
+    return np.int64(count)  # type: ignore[return-value]
 
 
 @kernel
@@ -108,53 +147,30 @@ def best_seen(
     item: Int32s, weight: Float32s, excluded: int, slots: Int32s, allowed: Bools, proposed: Int32s, own: Float32s
 ) -> None:
     """The best of a user's own items, of those that weigh more than 0."""
-    keys, size = np.empty(len(item), dtype=np.int64), 0
+    found, score, size = np.empty(len(item), np.int32), np.empty(len(item), np.float32), 0
     for at in range(len(item)):
         if weight[at] > 0 and not _is_first(slots[item[at]], excluded) and (len(allowed) == 0 or allowed[item[at]]):
-            keys[size] = key_of(weight[at], item[at])
+            found[size], score[size] = item[at], weight[at]
             size += 1
-    _write_best(keys[:size], proposed, own)
+    put_in_order(found[:size], score[:size], proposed, own)
 
 
-@kernel
-def _write_best(keys: Int64s, proposed: Int32s, own: Float32s) -> None:
-    """The items and scores of some keys, no more than there is room for, the largest first; -1 and 0 behind."""
-    size = len(keys)
-    if size > MANY:
-        keys.sort()
-    for rank in range(min(size, len(proposed)), len(proposed)):
-        proposed[rank], own[rank] = NONE, 0
-    for at in range(size):
-        rank = size - 1 - at if size > MANY else _larger(keys, keys[at])
-        if rank < len(proposed):
-            proposed[rank], own[rank] = 0x7FFFFFFF - (keys[at] & 0x7FFFFFFF), score_of(keys[at])
-
-
-@kernel
-def _larger(keys: Int64s, than: int) -> int:
-    """How many keys are larger than one; without a branch, so that many are compared at once."""
-    count = 0
-    for at in range(np.uint64(len(keys))):
-        count += keys[at] > than
-    return count
-
-
-@kernel
+@inner_kernel
 def most_popular(
     popularity: Float32s, order: Int32s, excluded: int, slots: Int32s, proposed: Int32s, own: Float32s
 ) -> None:
     """The first popular items that are not excluded."""
-    place = 0
-    for rank in range(len(proposed)):
-        while place < len(order) and _is_first(slots[order[place]], excluded):
-            place += 1
-        found = place < len(order)
+    place, end = np.uint64(0), np.uint64(len(order))
+    for rank in range(np.uint64(len(proposed))):
+        while place < end and _is_first(slots[np.uint64(order[place])], excluded):
+            place += np.uint64(1)
+        found = place < end
         proposed[rank] = order[place] if found else NONE
-        own[rank] = popularity[order[place]] if found else 0
-        place += 1
+        own[rank] = popularity[np.uint64(order[place])] if found else 0
+        place += np.uint64(1)
 
 
-@kernel
+@inner_kernel
 def _is_first(number: int, count: int) -> bool:
     """Whether a number is among the first ones: of what is excluded, as that is met first."""
     return 0 < number <= count

@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.code_kernels import BLOCK, LARGEST_ASKED, OFFSET, WORD, Blocks, lowest, reaching, sums
-from recsys.kernel import kernel
-from recsys.order_kernels import MANY, best_allowed, places_of
+from recsys.kernel import inner_kernel, kernel
+from recsys.order_kernels import MANY, best_allowed, put_in_order
 from recsys.product_kernels import products
 from recsys.types import Array, Bools, Float32s, Int8s, Int32s, Int64s, UInt16s
 
@@ -30,6 +30,7 @@ ROOM = 1024
 BINS, DROPPED = 512, 18
 """Scores are counted by magnitude: by their bits less the last ones, which makes bins of some 2 %."""
 UNKNOWN = np.float32(-np.inf)
+WHOLE = np.float32(1.5 * 2**23)
 
 
 @kernel
@@ -37,33 +38,36 @@ def _asked(vectors: Float32s, columns: int) -> tuple[Int8s, Int32s, Float32s]:
     """The codes of queries, int8[q, columns], less what OFFSET adds to a sum, int32[q], and lengths, float32[q]."""
     codes = np.zeros((len(vectors), columns), dtype=np.int8)
     start, length = np.zeros(len(vectors), dtype=np.int32), np.zeros(len(vectors), dtype=np.float32)
+    width, shares = np.uint64(vectors.shape[1]), np.empty(vectors.shape[1], dtype=np.float32)
     for row in range(len(vectors)):
-        largest, square = np.float32(0), np.float32(0)
-        for column in range(vectors.shape[1]):
+        largest, square, total = np.float32(0), np.float32(0), np.int32(0)
+        for column in range(width):
             largest = max(largest, abs(vectors[row, column]))
-        for column in range(vectors.shape[1]):
-            share = vectors[row, column] / largest if largest > 0 else largest
-            square += share * share
+        for column in range(width):
+            shares[column] = vectors[row, column] / largest if largest > 0 else largest
+        for column in range(width):
+            square += shares[column] * shares[column]
         if not square > 0:
             continue
         length[row] = np.float32(LARGEST_ASKED) * np.sqrt(square)
-        for column in range(vectors.shape[1]):
-            code = np.int32(np.rint(vectors[row, column] / largest * np.float32(LARGEST_ASKED)))
-            codes[row, column] = code
-            start[row] -= OFFSET * code
+        for column in range(width):  # the nearest whole number, as no float32 between 2**23 and 2**24 has a fraction
+            nearest = (shares[column] * np.float32(LARGEST_ASKED) + WHOLE) - WHOLE
+            codes[row, column] = np.int32(nearest)
+            total += np.int32(nearest)
+        start[row] = -OFFSET * total
     return codes, start, length
 
 
-@kernel
-def _raised(bins: Int32s, last: int, reached: int, wanted: int) -> tuple[int, int]:
-    """The last bin that is needed to have so many, and how many there are up to it; fewer than before, or the same."""
-    while last > 0 and reached - bins[last] >= wanted:
-        reached -= bins[last]
+@inner_kernel
+def _raised(bins: Int32s, row: np.uint64, last: int, reached: int, wanted: int) -> tuple[int, int]:
+    """The last bin of a row that is needed to have so many, and how many there are up to it; at most those of before."""
+    while last > 0 and reached - bins[row, np.uint64(last)] >= wanted:
+        reached -= bins[row, np.uint64(last)]
         last -= 1
     return last, reached
 
 
-@kernel
+@inner_kernel
 def _lower_edge(top: int, magnitude: int) -> np.float32:
     """The least score of a bin, where the bits ``top`` are those of the largest."""
     if magnitude == BINS - 1:
@@ -120,7 +124,7 @@ def _promised(
     return count, cluster, promise
 
 
-@kernel
+@inner_kernel
 def _still(live: Int64s, count: int, own_length: Float32s, slack: np.float32, near: Float32s) -> int:
     """Of so many queries keep those that may find something in a block of items without a centre, or in a later one."""
     left = 0
@@ -130,7 +134,7 @@ def _still(live: Int64s, count: int, own_length: Float32s, slack: np.float32, ne
     return left
 
 
-@kernel
+@inner_kernel
 def _next(
     promised: tuple[Int64s, Int32s, Float32s], near: Float32s, live: Int64s, at: int, n_live: int
 ) -> tuple[int, int]:
@@ -191,47 +195,32 @@ def _chosen(
             block, first, end = plain + cluster, at, min(at + 1, n_live)
         turn += 1
         looked_at += (end - first) * BLOCK
-        for row in live[first:end]:
-            own_items, own_unit = items[block], unit[block]
+        own = np.uint64(block)
+        for place in range(first, end):
+            row = np.uint64(live[place])
             found = np.uint64(used[row])
-            if found + np.uint64(BLOCK) > item.shape[1]:
+            if found + np.uint64(BLOCK) > np.uint64(item.shape[1]):
                 item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])
             sums(codes, block * BLOCK * columns, asked, row * columns, columns, start[row], product)
             top = int(np.float32(own_length[row] * blocks.slack[0]).view(np.int32))
-            own_item, own_score, own_counts = item[row], score[row], counts[row]
             for word in range(0, BLOCK, WORD):
                 bits = reaching(product, unit, block * BLOCK, word, bar[row])
                 while bits:
-                    place = np.uint64(word) + lowest(bits)
+                    at_item = np.uint64(word) + lowest(bits)
                     bits &= bits - np.uint64(1)
-                    other, value = own_items[place], np.float32(np.float32(product[place]) * own_unit[place])
+                    other, value = items[own, at_item], np.float32(np.float32(product[at_item]) * unit[own, at_item])
                     if other < 0 or (excluded and slots[other] >> row & 1) or (len(allowed) > 0 and not allowed[other]):
                         continue
-                    own_item[found], own_score[found] = other, value
+                    item[row, found], score[row, found] = other, value
                     found += np.uint64(1)
                     magnitude = min(max((top - int(value.view(np.int32))) >> DROPPED, 0), BINS - 1)
-                    own_counts[np.uint64(magnitude)] += 1
+                    counts[row, np.uint64(magnitude)] += 1
             more = np.int64(found) - used[row]
             if more:
-                edge, count = _raised(counts[row], last[row], reached[row] + more, k + k // SPARE)
+                edge, count = _raised(counts, row, last[row], reached[row] + more, k + k // SPARE)
                 used[row], last[row], reached[row], bar[row] = found, edge, count, _lower_edge(top, edge)
-                near[row] = _lower_edge(top, _raised(counts[row], edge, count, k)[0])
+                near[row] = _lower_edge(top, _raised(counts, row, edge, count, k)[0])
     return _worth_it(used, item, score, bar), looked_at
-
-
-@kernel
-def _put_in_order(items: Int32s, score: Float32s, found: Int32s, found_score: Float32s) -> None:
-    """Write down the best of a few items and their scores, best first; of equal ones the smaller item first."""
-    place, order = places_of(score), np.zeros(len(items), dtype=np.int64)
-    for at in range(np.uint64(len(items))):
-        order[np.uint64(place[at] - 1)] = at
-    for last in range(1, len(items)):
-        rank = last
-        while rank > 0 and score[order[rank - 1]] == score[order[rank]] and items[order[rank - 1]] > items[order[rank]]:
-            order[rank - 1], order[rank] = order[rank], order[rank - 1]
-            rank -= 1
-    for rank in range(min(len(found), len(items))):
-        found[rank], found_score[rank] = items[order[rank]], score[order[rank]]
 
 
 @kernel
@@ -278,6 +267,6 @@ def best(
         else:
             for row in range(end - first):
                 of = slice(indptr[row], indptr[row + 1])
-                _put_in_order(item[of], score[of], found[first + row], found_score[first + row])
+                put_in_order(item[of], score[of], found[first + row], found_score[first + row])
         looked_at += count
     return found, found_score, looked_at

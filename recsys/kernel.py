@@ -38,19 +38,28 @@ STAMP = _stamp()
 
 def kernel(function: Function) -> Function:
     """The compiled function; where no folder for compiled code can be written, every process compiles it anew."""
-    return _compiled(function, nogil=True)
+    return _compiled(function, nogil=True, _nrt=True)
 
 
 def brief_kernel(function: Function) -> Function:
     """The same, but it keeps the interpreter's lock: for what takes less time than to get that back."""
-    return _compiled(function, nogil=False)
+    return _compiled(function, nogil=False, _nrt=True)
 
 
-def _compiled(function: Function, *, nogil: bool) -> Function:
+def inner_kernel(function: Function) -> Function:
+    """The same, for kernels to call: one that neither makes an array nor returns one.
+
+    It borrows all arrays and does not count who uses them, for which a kernel takes an atomic instruction at each view
+    of a row and for each array of a named tuple, time and again.
+    """
+    return _compiled(function, nogil=True, _nrt=False)
+
+
+def _compiled(function: Function, **options: bool) -> Function:
     try:
-        compiled: Any = numba.njit(cache=True, nogil=nogil)(function)
+        compiled: Any = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # a read-only installation, and no home
-        return cast("Function", numba.njit(nogil=nogil)(function))
+        return cast("Function", numba.njit(**options)(function))
     if hasattr(compiled, "_cache"):  # else nothing is compiled, for debugging
         # numba looks at the function's own file alone, has no way to be told of others, and gives two versions of
         # compiled code one name, under which processes of both would write.

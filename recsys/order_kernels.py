@@ -247,6 +247,44 @@ def foremost(score: Float32s, size: int) -> Int64s:
 
 
 @kernel
+def put_in_order(items: Int32s, score: Float32s, best: Int32s, best_score: Float32s) -> None:
+    """Write down the best of some items and their scores, best first; of equal ones the smaller item first.
+
+    Args:
+        items: int32[n].
+        score: float32[n].
+        best: int32[k], which is written; -1 after the last.
+        best_score: float32[k], which is written; 0 there.
+    """
+    n, wanted = len(items), len(best)
+    for rank in range(min(n, wanted), wanted):
+        best[rank], best_score[rank] = -1, 0
+    if n > MANY:
+        keys = np.empty(n, dtype=np.int64)
+        for at in range(n):
+            keys[at] = key_of(score[at], items[at])
+        keys.sort()
+        for rank in range(min(n, wanted)):
+            key = keys[n - 1 - rank]
+            best[rank], best_score[rank] = 0x7FFFFFFF - (key & 0x7FFFFFFF), score_of(key)
+        return
+    place, own, own_score = places_of(score), np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32)
+    for at in range(np.uint64(n)):
+        rank = np.uint64(place[at] - 1)
+        own[rank], own_score[rank] = items[at], score[at]
+    tied = np.int32(0)
+    for rank in range(np.uint64(1), np.uint64(n)):
+        tied += np.int32(own_score[rank - np.uint64(1)] == own_score[rank])
+    for last in range(1, n if tied else 0):
+        rank = last
+        while rank > 0 and own_score[rank - 1] == own_score[rank] and own[rank - 1] > own[rank]:
+            own[rank - 1], own[rank] = own[rank], own[rank - 1]
+            rank -= 1
+    for rank in range(np.uint64(min(n, wanted))):
+        best[rank], best_score[rank] = own[rank], own_score[rank]
+
+
+@kernel
 def _bar(keys: Int32s, limit: int) -> int:
     """The largest number that so many keys reach, bit by bit: all are counted each time, without a branch."""
     bar: np.int64 = np.int64(-(2**31))

@@ -12,7 +12,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from recsys.half_kernels import FLOAT, like, widened
-from recsys.kernel import has, kernel
+from recsys.kernel import has, inner_kernel
 from recsys.memory_kernels import ask_for
 from recsys.types import Float32s, Int32s, UInt16s
 
@@ -85,7 +85,7 @@ _product: Any = _dot(portable=False)
 portable_product: Any = _dot(portable=True)
 
 
-@kernel
+@inner_kernel
 def products(query: Int32s, item: Int32s, vectors: Float32s, factors: Float32s | UInt16s, score: Float32s) -> None:
     """The inner product of a query's vector and an item's factors, for each pair, in one loop: a call costs as much.
 

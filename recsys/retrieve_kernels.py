@@ -25,7 +25,7 @@ from recsys.held_kernels import Held
 from recsys.history_kernels import vectors_of
 from recsys.history_source_kernels import best_seen, best_sums, meet, most_popular, visit, weights_of
 from recsys.index_kernels import best
-from recsys.kernel import kernel
+from recsys.kernel import inner_kernel, kernel
 from recsys.merge_kernels import scale_of
 from recsys.row_kernels import weighted_rows
 from recsys.source_kernels import (
@@ -137,7 +137,7 @@ def retrieved(
     return query[:used], item[:used], score[:used], rank[:used], scale, blend[:used]
 
 
-@kernel
+@inner_kernel
 def _propose(
     sources: Sources,
     merging: Merging,
@@ -173,7 +173,7 @@ def _propose(
         most_popular(sources.popular.popularity, popular, excluded, space.slots, proposed[part], own[part])
 
 
-@kernel
+@inner_kernel
 def _multiply(
     row: int,
     chosen: Int32s,
@@ -191,20 +191,21 @@ def _multiply(
         if one.column != NONE:
             fill_products(one, vectors[one.vectors], chosen, work.rank[one.column], work, work.score[one.column])
             if one.searched:
-                for at in range(merging.starts[one.column], merging.starts[one.column + 1]):
+                score = work.score[one.column]
+                for at in range(np.uint64(merging.starts[one.column]), np.uint64(merging.starts[one.column + 1])):
                     if work.proposed[at]:
-                        work.score[one.column, places[work.proposed[at]] - 1] = own[at]
+                        score[np.uint64(places[np.uint64(work.proposed[at])] - 1)] = own[at]
 
 
-@kernel
+@inner_kernel
 def _score(count: int, sources: Sources, space: Space, work: Work) -> None:
     """What else is said of so many candidates of one query."""
     popular = sources.popular
     for number in range(len(sources.similar)):
         if sources.similar[number].column != NONE:
             score = work.score[sources.similar[number].column]
-            for place in range(count):
-                score[place] = space.sums[number, work.numbers[place]]
+            for place in range(np.uint64(count)):
+                score[place] = space.sums[number, np.uint64(work.numbers[place])]
     for number in range(len(sources.visited)):
         if sources.visited[number].column != NONE:
             own, seen, weight = sources.visited[number], work.seen[number], work.seen_weight[number]
@@ -213,8 +214,8 @@ def _score(count: int, sources: Sources, space: Space, work: Work) -> None:
                 if place:
                     work.score[own.column, place - 1] = weight[at]
     if popular.column != NONE:
-        for place in range(count):
-            work.score[popular.column, place] = popular.popularity[work.chosen[place]]
+        for place in range(np.uint64(count)):
+            work.score[popular.column, place] = popular.popularity[np.uint64(work.chosen[place])]
 
 
 @kernel

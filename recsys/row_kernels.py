@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys.half_kernels import half
 from recsys.history_kernels import decayed
-from recsys.kernel import brief_kernel, kernel
+from recsys.kernel import brief_kernel, inner_kernel, kernel
 from recsys.memory_kernels import ask_for
 from recsys.product_kernels import products
 from recsys.types import Array, Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt16s
@@ -101,7 +101,7 @@ def visited_items(
     return found_indptr, found[:used].copy(), summed[:used].copy()
 
 
-@kernel
+@inner_kernel
 def visited_row(
     item: Int32s, session: Int32s, weight: Float32s, slots: Int32s, found: Int32s, summed: Float32s, links: Int64s
 ) -> int:

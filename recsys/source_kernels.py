@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recsys.code_kernels import Blocks
-from recsys.kernel import kernel
+from recsys.kernel import inner_kernel, kernel
 from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt16s
 
 NONE = -1
@@ -175,18 +175,21 @@ def working(sources: Sources, width: int, columns: int, events: int) -> Work:
     )
 
 
-@kernel
+@inner_kernel
 def number_of(item: np.uint64, slots: Int32s, met: Int32s, count: np.uint64) -> tuple[np.uint64, np.uint64]:
-    """The number of an item, where so many were met; and how many are met then."""
+    """The number of an item, where so many were met; and how many are met then.
+
+    The last one that was met gets its number, be it this one or, once more, one before: without a branch, and without
+    a write to the slot of an item that has its number, anywhere in memory.
+    """
     number = np.uint64(slots[item])
     met[count + np.uint64(1)] = item
     count += np.uint64(number == 0)
-    number = number if number != 0 else count
-    slots[item] = number
-    return number, count
+    slots[np.uint64(met[count])] = count
+    return (number if number != 0 else count), count
 
 
-@kernel
+@inner_kernel
 def forget(space: Space, met: int) -> None:
     """Leave no trace of so many items that were met."""
     for number in range(np.uint64(1), np.uint64(met + 1)):
