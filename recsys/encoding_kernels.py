@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.kernel import brief_kernel, kernel
+from recsys.kernel import inner_kernel, kernel
+from recsys.memory_kernels import ask_for
 from recsys.types import Float32s, Int32s, Int64s, UInt8s
 
 ITEMS, RANK, SCORE, ITEM_ID, PROPENSITY = 0x12, 0x10, 0x1D, 0x0A, 0x35
@@ -50,31 +51,63 @@ def slates(
     """
     widest = _OVERHEAD + max(first_ids.shape[1], later_ids.shape[1]) + np.sum(lengths) + len(explored)
     out = np.empty(len(score) * widest + names.shape[1], dtype=np.uint8)
-    at, begun = 0, np.zeros(len(starts), dtype=np.int64)
+    begun = np.zeros(len(starts), dtype=np.int64)
+    for place in range(len(position)):
+        num = item_num[position[place]]
+        if num < len(first_ids):
+            ask_for(first_ids, num * first_ids.shape[1], (num + 1) * first_ids.shape[1])
     for slate in range(len(starts) - 1):
+        at = begun[slate]
         for place in range(starts[slate], starts[slate + 1]):
-            num, sources = item_num[position[place]], rank[position[place]]
-            letters = first_ids[num] if num < len(first_ids) else later_ids[num - len(first_ids)]
-            length, size = _length(letters), 0
-            for name in range(len(columns)):
-                size += lengths[name] * np.isfinite(sources[columns[name]])
-            if draw[place] > 0:
-                size += len(explored) + _PROPENSITY_SIZE * (draw[place] < 1)
-            at = _put_head(out, at, place - starts[slate] + 1, score[place], length, size)
-            for byte in range(length):
-                out[at + byte] = letters[byte]
-            at += length
-            for name in range(len(columns)):
-                if np.isfinite(sources[columns[name]]):
-                    _copy_chunks(out, at, names[name])
-                    at += lengths[name]
-            if draw[place] > 0:
-                at = _put_draw(out, at, explored, draw[place])
+            told = place - starts[slate] + 1, position[place], score[place], draw[place]
+            at = _put_item(out, at, told, item_num, rank, (first_ids, later_ids), (names, lengths, columns), explored)
         begun[slate + 1] = at
-    return out[:at], begun
+    return out[: begun[-1]], begun
 
 
-@brief_kernel
+@inner_kernel
+def _put_item(
+    out: UInt8s,
+    at: int,
+    told: tuple[int, int, np.float32, np.float32],
+    item_num: Int32s,
+    rank: Float32s,
+    ids: tuple[UInt8s, UInt8s],
+    sources: tuple[UInt8s, Int64s, Int64s],
+    explored: UInt8s,
+) -> int:
+    """Write an item; the place behind.
+
+    Args:
+        out: to write in.
+        at: the place.
+        told: its rank from 1, its row among the candidates, its score and the probability with which it was drawn.
+        item_num: as for :func:`slates`, like all below.
+        rank: float32[c, S].
+        ids: first and later.
+        sources: names, lengths and columns.
+        explored: uint8[e].
+    """
+    (place, row, score, draw), (first_ids, later_ids), (names, lengths, columns) = told, ids, sources
+    num = item_num[row]
+    letters = first_ids[num] if num < len(first_ids) else later_ids[num - len(first_ids)]
+    length, size = _length(letters), 0
+    for name in range(np.uint64(len(columns))):
+        size += lengths[name] * np.isfinite(rank[row, columns[name]])
+    if draw > 0:
+        size += len(explored) + _PROPENSITY_SIZE * (draw < 1)
+    at = _put_head(out, at, place, score, length, size)
+    for byte in range(length):
+        out[at + byte] = letters[byte]
+    at += length
+    for name in range(np.uint64(len(columns))):
+        if np.isfinite(rank[row, columns[name]]):
+            _copy_chunks(out, at, names[name])
+            at += lengths[name]
+    return _put_draw(out, at, explored, draw) if draw > 0 else at
+
+
+@inner_kernel
 def _put_head(out: UInt8s, at: int, rank: int, score: float, length: int, sources: int) -> int:
     """Write what of an item comes before the text of its id; the place behind.
 
@@ -95,7 +128,7 @@ def _put_head(out: UInt8s, at: int, rank: int, score: float, length: int, source
     return _put(out, at + 1, length)
 
 
-@brief_kernel
+@inner_kernel
 def _put_draw(out: UInt8s, at: int, explored: UInt8s, propensity: float) -> int:
     """Write the reason of what was drawn, and the probability if it is no certainty; the place behind."""
     for byte in range(len(explored)):
@@ -104,7 +137,7 @@ def _put_draw(out: UInt8s, at: int, explored: UInt8s, propensity: float) -> int:
     return _put_float(out, at, PROPENSITY, propensity) if propensity < 1 else at
 
 
-@brief_kernel
+@inner_kernel
 def _put_float(out: UInt8s, at: int, tag: int, value: float) -> int:
     """Write a float32; the place behind."""
     out[at] = tag
@@ -114,7 +147,7 @@ def _put_float(out: UInt8s, at: int, tag: int, value: float) -> int:
     return at + 5
 
 
-@brief_kernel
+@inner_kernel
 def _length(letters: UInt8s) -> int:
     """Bytes without the zeros behind."""
     length = len(letters)
@@ -123,7 +156,7 @@ def _length(letters: UInt8s) -> int:
     return length
 
 
-@brief_kernel
+@inner_kernel
 def _copy_chunks(out: UInt8s, at: int, source: UInt8s) -> None:
     """Write some chunks of bytes, each of which is one instruction; what comes next overwrites what is too much."""
     for chunk in range(0, len(source), CHUNK):
@@ -131,7 +164,7 @@ def _copy_chunks(out: UInt8s, at: int, source: UInt8s) -> None:
             out[at + chunk + byte] = source[chunk + byte]
 
 
-@brief_kernel
+@inner_kernel
 def _width(number: int) -> int:
     """Bytes of a number."""
     width = 1
@@ -141,7 +174,7 @@ def _width(number: int) -> int:
     return width
 
 
-@brief_kernel
+@inner_kernel
 def _put(out: UInt8s, at: int, number: int) -> int:
     """Write a number; the place behind."""
     while number > 127:

@@ -60,7 +60,7 @@ def _asked(vectors: Float32s, columns: int) -> tuple[Int8s, Int32s, Float32s]:
 
 @inner_kernel
 def _raised(bins: Int32s, row: np.uint64, last: int, reached: int, wanted: int) -> tuple[int, int]:
-    """The last bin of a row that is needed to have so many, and how many there are up to it; at most those of before."""
+    """The last bin of a row that is needed to have so many, and how many there are up to it: no more than before."""
     while last > 0 and reached - bins[row, np.uint64(last)] >= wanted:
         reached -= bins[row, np.uint64(last)]
         last -= 1

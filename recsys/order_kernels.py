@@ -286,7 +286,10 @@ def put_in_order(items: Int32s, score: Float32s, best: Int32s, best_score: Float
 
 @kernel
 def _bar(keys: Int32s, limit: int) -> int:
-    """The largest number that so many keys reach, bit by bit: all are counted each time, without a branch."""
+    """A number that so many keys reach, the largest one where more do, bit by bit.
+
+    All are counted each time, without a branch.
+    """
     bar: np.int64 = np.int64(-(2**31))
     for bit in range(31, -1, -1):
         tried, count = np.int32(bar + (np.int64(1) << bit)), np.int32(0)
@@ -294,4 +297,6 @@ def _bar(keys: Int32s, limit: int) -> int:
             count = np.int32(count + np.int32(keys[at] >= tried))
         if count >= limit:
             bar = np.int64(tried)
+        if count == limit:
+            break
     return bar  # type: ignore[return-value]
