@@ -153,35 +153,40 @@ _fill_counts: Any = intrinsic(_search)
 
 
 def _choice(joins: bool) -> Any:
-    """What makes the result of one node for all rows of a block: of numbers of leaves, or of results where it joins.
+    """What makes the results of nodes for all rows of a block: of numbers of leaves, or of results where they join.
 
-    LLVM by itself would take vectors of half the length.
+    LLVM by itself would take vectors of half the length. Where the block is full, or nearly so, what is done for a node
+    is written out for all rows, as a loop over a few vectors would take as long as the work in it.
     """
 
-    def choice(context: Any, slots: Any, codes: Any, nodes: Any, place: Any, rows: Any) -> Any:  # noqa: ARG001 - numba
+    def choice(context: Any, slots: Any, codes: Any, nodes: Any, begin: Any, stop: Any, rows: Any) -> Any:  # noqa: ARG001 - numba
         def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             made, coded, table = (
                 context.make_array(kind)(context, builder, array).data
                 for kind, array in zip(signature.args[:3], arguments[:3], strict=True)
             )
+            begin, stop, rows = arguments[3:]
             width = VECTOR if has(context, "avx512bw") else VECTOR // 2
             word, number, size = ir.IntType(32), ir.IntType(64), width // 4
             vector, fours = ir.VectorType(ir.IntType(8), width), ir.VectorType(word, size)
             nothing, zeros = ir.Constant(fours, ir.Undefined), ir.Constant(ir.VectorType(word, size), [0] * size)
-            first = builder.mul(arguments[3], number(NODE))
-            words = [builder.load(builder.gep(table, [builder.add(first, number(at))])) for at in range(NODE)]
 
             def filled(value: Any) -> Any:
                 one = builder.insert_element(nothing, value, word(0))
                 return builder.bitcast(builder.shuffle_vector(one, nothing, zeros), vector)
 
             def place_of(array: Any, start: Any, row: Any) -> Any:
-                place = builder.add(builder.zext(start, number), row)
-                return builder.bitcast(builder.gep(array, [place]), vector.as_pointer())
+                place = builder.gep(builder.gep(array, [builder.zext(start, number)]), [row])
+                return builder.bitcast(place, vector.as_pointer())
 
-            bars, ends = [filled(value) for value in words[3:6]], words[6:10]
-            leaves = ends if joins else [filled(value) for value in ends]
-            with cgutils.for_range_slice(builder, number(0), arguments[4], number(width)) as (row, _):
+            def read(place: Any) -> Any:
+                first = builder.mul(place, number(NODE))
+                words = [builder.load(builder.gep(table, [builder.add(first, number(at))])) for at in range(NODE)]
+                bars, ends = [filled(value) for value in words[3:6]], words[6:10]
+                return words, bars, ends if joins else [filled(value) for value in ends]
+
+            def choose(node: Any, row: Any) -> None:
+                words, bars, leaves = node
                 is_left, is_a, is_c = (
                     builder.icmp_unsigned("<=", builder.load(place_of(coded, start, row), align=1), bar)
                     for start, bar in zip(words[:3], bars, strict=True)
@@ -189,9 +194,20 @@ def _choice(joins: bool) -> Any:
                 a, b, c, d = (builder.load(place_of(made, end, row), align=1) if joins else end for end in leaves)
                 chosen = builder.select(is_left, builder.select(is_a, a, b), builder.select(is_c, c, d))
                 builder.store(chosen, place_of(made, words[10], row), align=1)
+
+            is_full = builder.icmp_unsigned(">", rows, number(BLOCK - width))
+            with builder.if_else(is_full) as (full, not_full):
+                with full, cgutils.for_range_slice(builder, begin, stop, number(1)) as (place, _):
+                    node = read(place)
+                    for at in range(0, BLOCK, width):
+                        choose(node, number(at))
+                with not_full, cgutils.for_range_slice(builder, begin, stop, number(1)) as (place, _):
+                    node = read(place)
+                    with cgutils.for_range_slice(builder, number(0), rows, number(width)) as (row, _):
+                        choose(node, row)
             return context.get_dummy_value()
 
-        return types.none(slots, codes, nodes, types.uint64, types.uint64), lines
+        return types.none(slots, codes, nodes, types.uint64, types.uint64, types.uint64), lines
 
     return intrinsic(choice)
 
@@ -219,9 +235,11 @@ def _look_up(context: Any, sums: Any, results: Any, leaves: Any, tree: Any, rows
         def vector(array: Any, place: Any, kind: Any) -> Any:
             return builder.bitcast(builder.gep(array, [place]), kind.as_pointer())
 
+        pick = builder.module.declare_intrinsic(*PICK_OF_TWO) if can_pick else None
+        parts = [builder.load(vector(table, number(part), floats), align=4) for part in range(0, FEW, STEP)]
+
         def picked(leaf: Any) -> Any:
-            pick = builder.module.declare_intrinsic(*PICK_OF_TWO)
-            a, b, c, d = (builder.load(vector(table, number(STEP * part), floats), align=4) for part in range(4))
+            a, b, c, d = parts
             place, half = builder.zext(leaf, places), ir.Constant(places, [FEW // 2] * STEP)
             low, high = builder.call(pick, [a, place, b]), builder.call(pick, [c, place, d])
             return builder.select(builder.icmp_unsigned("<", place, half), low, high)
@@ -365,10 +383,8 @@ def fill_scores(scores: Float32s, results: Array, codes: Array, walking: Walking
     rows, sums = np.uint64(len(scores)), np.full(BLOCK, base, dtype=np.float32)
     for tree in range(np.uint64(len(leaves))):
         begin, joins = np.uint64(bounds[2 * tree]), np.uint64(bounds[2 * tree + 1])
-        for place in range(begin, joins):
-            _choose_leaf(results, codes, nodes, place, rows)
-        for place in range(joins, np.uint64(bounds[2 * tree + 2])):
-            _choose_result(results, codes, nodes, place, rows)
+        _choose_leaf(results, codes, nodes, begin, joins, rows)
+        _choose_result(results, codes, nodes, joins, np.uint64(bounds[2 * tree + 2]), rows)
         if leaves.shape[1] == FEW:
             _add_leaves(sums, results, leaves, tree, rows)
         else:
