@@ -8,6 +8,7 @@ from recsys import order_kernels
 from recsys.forest_kernels import STEP
 from recsys.kernel import kernel
 from recsys.memory_kernels import ask_for
+from recsys.turn_kernels import turn
 from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s
 
 DAY = 86_400
@@ -141,12 +142,12 @@ def of_sources(score: Float32s, scale: Float32s, rank: Float32s, blend: Float32s
     first, second, mode = agree + np.uint64(1), agree + np.uint64(2), agree + np.uint64(3)
     for at in range(n):
         values[agree, at], values[first, at], values[second, at], values[mode, at] = 0, blend[at], place[at], discovery
+    turn(values, 0, 3 * len(score), score)
+    turn(values, 2 * len(score), 3 * len(score), rank)
     for source in range(sources):
         said, own = np.uint64(3) * source, scale[source]
         scaled, ranked = said + np.uint64(1), said + np.uint64(2)
         for at in range(n):
-            values[said, at], values[ranked, at] = score[at, source], rank[at, source]
-        for at in range(n):  # apart, as these can be made many at once
             values[scaled, at] = values[said, at] / own
         for at in range(n):
             values[agree, at] += np.isfinite(values[ranked, at])

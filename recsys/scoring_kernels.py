@@ -24,31 +24,13 @@ from recsys.feature_kernels import (
 from recsys.forest_kernels import BLOCK, STEP, Coding, Walking, block_of, fill_codes, fill_scores, in_lines, results_of
 from recsys.kernel import kernel
 from recsys.memory_kernels import LINE, ask_for
+from recsys.turn_kernels import WORDS, columns_of
 from recsys.types import Array, Bools, Float32s, Int8s, Int32s, Int64s
 
 Codes = tuple[Array, Array, Int64s]
 """What is known before a query: items, strangers and parts of :class:`recsys.scorer.Scorer`."""
-WORDS = LINE // 4
-"""Words of 32 bits in a line: as many as rows that are turned at once."""
 POPULARITY = 1
 """What is known of an item that is the mean popularity of the items of a user."""
-
-
-def _turned(builder: Any, rows: list[Any]) -> list[Any]:
-    """The columns of a square of words, in turns: of each four parts of it two change places, and so on inside them."""
-    size = len(rows) // 2
-    while size:
-        for at in [row for row in range(len(rows)) if not row & size]:
-            upper, lower = rows[at], rows[at + size]
-            for to, shift in ((at, 0), (at + size, size)):
-                places = [
-                    column + shift if not column & size else len(rows) + column - size + shift
-                    for column in range(len(rows))
-                ]
-                mask = ir.Constant(ir.VectorType(ir.IntType(32), len(rows)), places)
-                rows[to] = builder.shuffle_vector(upper, lower, mask)
-        size //= 2
-    return rows
 
 
 def _turn(context: Any, codes: Any, turned: Any, items: Any, item_num: Any, numbers: Any) -> Any:  # noqa: ARG001 - as numba calls it
@@ -81,7 +63,7 @@ def _turn(context: Any, codes: Any, turned: Any, items: Any, item_num: Any, numb
             item = builder.sext(builder.load(builder.gep(items, [own])), number)
             return builder.load(at(table, builder.add(builder.mul(item, width), line), row_of), align=4)
 
-        for part, own in enumerate(_turned(builder, [row(at) for at in range(STEP)])):
+        for part, own in enumerate(columns_of(builder, [row(at) for at in range(STEP)])):
             builder.store(own, at(words, number(part * STEP), row_of), align=4)
         by_code = [4 * row + code for code in range(4) for row in range(STEP)]
         with cgutils.for_range(builder, count) as loop:
