@@ -18,7 +18,7 @@ import numpy as np
 import xgboost
 
 from recsys import forest_kernels
-from recsys.forest_kernels import BLOCK, EACH, FEW, NODE, STEP, UNREACHED, Coding, Walking, in_lines
+from recsys.forest_kernels import BLOCK, DEPTHS, EACH, FEW, NODE, STEP, UNREACHED, Coding, Walking, in_lines
 from recsys.types import Array, Float32s, Int64s
 
 Tree = dict[str, Any]
@@ -43,6 +43,10 @@ class Forest:
             whose missing values go left at some nodes and right at others has two columns, one behind the other.
         starts: int64[l + 1], of the lists of thresholds.
         thresholds: float32[m]: of each list -inf, its thresholds, rising, and NaN up to a multiple of STEP.
+        roots: int64[l + 1], where the lists begin in levels.
+        levels: float32[m]: of each list nothing, and the same numbers as a binary search meets them, level by level,
+            with NaN behind the last, so that there are 2**d in all (Eytzinger's order): below number i are 2 i and
+            2 i + 1.
         nodes: uint32[k, NODE], tree after tree: of each first those above leaves, then those that join what is below.
         bounds: int64[2 * t + 1], of both kinds of nodes of the trees.
         leaves: float32[t, FEW], their scores; float32[t, LEAVES] where a tree has more.
@@ -53,6 +57,8 @@ class Forest:
     columns: Array
     starts: Int64s
     thresholds: Float32s
+    roots: Int64s
+    levels: Float32s
     nodes: Array
     bounds: Int64s
     leaves: Float32s
@@ -67,6 +73,7 @@ class Forest:
         base = np.float32(learner["learner_model_param"]["base_score"].strip("[]"))
         cuts = _Cuts.of(trees)
         steps = [_in_steps(thresholds) for thresholds in cuts.lists]
+        levels = [_by_levels(step) for step in steps]
         layouts = [_Layout.of(tree, cuts) for tree in trees]
         most = max((len(layout.leaves) for layout in layouts), default=0)
         leaves = np.zeros((len(trees), FEW if most <= FEW else LEAVES), dtype=np.float32)
@@ -77,6 +84,8 @@ class Forest:
             np.array([*cuts.columns], dtype=COLUMN),
             np.cumsum([0, *map(len, steps)], dtype=np.int64),
             _aligned(np.concatenate([np.zeros(0), *steps]).astype(np.float32)),
+            np.cumsum([0, *map(len, levels)], dtype=np.int64),
+            _aligned(np.concatenate([np.zeros(0), *levels]).astype(np.float32)),
             np.array([node for kind in kinds for node in kind], dtype=np.uint32).reshape(-1, NODE),
             np.cumsum([0, *map(len, kinds)], dtype=np.int64),
             _aligned(leaves),
@@ -91,7 +100,7 @@ class Forest:
     @property
     def coding(self) -> Coding:
         """What a kernel makes codes by."""
-        return self.columns, self.starts, self.thresholds
+        return self.columns, self.starts, self.thresholds, self.roots, self.levels
 
     @property
     def walking(self) -> Walking:
@@ -203,6 +212,17 @@ def _aligned(values: Float32s) -> Float32s:
 def _in_steps(thresholds: Float32s) -> Float32s:
     """What a value that is not missing reaches, thresholds, and what no value reaches, up to a multiple of STEP."""
     return np.concatenate([[-np.inf], thresholds, np.full(STEP - 1 - len(thresholds) % STEP or STEP, np.nan)])
+
+
+def _by_levels(numbers: Float32s) -> Float32s:
+    """Rising numbers, and NaN where there are no more, in Eytzinger's order."""
+    depth = max(int(np.count_nonzero(~np.isnan(numbers))).bit_length(), DEPTHS[0])
+    levels = np.full(1 << depth, np.nan)
+    for level in range(depth):
+        step = 1 << (depth - level)
+        own = numbers[step // 2 - 1 :: step][: 1 << level]
+        levels[1 << level : (1 << level) + len(own)] = own
+    return levels
 
 
 def _parts(tree: Tree) -> Iterator[Tree]:

@@ -5,7 +5,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from recsys.kernel import kernel
 from recsys.types import Array, Bools, Float32s, Int32s, Int64s
@@ -39,6 +45,36 @@ def _count(scores: Float32s, bar: np.float32) -> int:
     for at in range(len(scores)):
         count += scores[at] >= bar
     return count
+
+
+def _larger(context: Any, scores: Any, first: Any, count: Any, larger: Any) -> Any:  # noqa: ARG001 - as numba calls it
+    """Write (to int32[m]) how many of the first scores (float32[m]) are larger than each of BLOCK from one on.
+
+    LLVM by itself would take vectors of half the length, and bring the counts to memory each time.
+    """
+
+    def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number, floats = ir.IntType(32), ir.VectorType(ir.FloatType(), BLOCK)
+        counts = ir.VectorType(number, BLOCK)
+        given, made = (context.make_array(signature.args[at])(context, builder, arguments[at]).data for at in (0, 3))
+        own = builder.load(builder.bitcast(builder.gep(given, [arguments[1]]), floats.as_pointer()), align=4)
+        zeros, ones = (ir.Constant(floats, [value] * BLOCK) for value in (0.0, 1.0))
+        total = cgutils.alloca_once_value(builder, zeros)  # type: ignore[no-untyped-call]
+        with cgutils.for_range(builder, arguments[2]) as loop:
+            one = builder.load(builder.gep(given, [loop.index]))
+            one = builder.insert_element(ir.Constant(floats, ir.Undefined), one, number(0))
+            other = builder.shuffle_vector(one, one, ir.Constant(counts, [0] * BLOCK))
+            before = builder.load(total)
+            is_larger = builder.fcmp_ordered(">", other, own)
+            builder.store(builder.select(is_larger, builder.fadd(before, ones), before), total)
+        place = builder.bitcast(builder.gep(made, [arguments[1]]), counts.as_pointer())
+        builder.store(builder.fptosi(builder.load(total), counts), place, align=4)
+        return context.get_dummy_value()
+
+    return types.none(scores, types.intp, types.intp, larger), lines
+
+
+_count_larger: Any = intrinsic(_larger)
 
 
 @kernel
@@ -176,16 +212,19 @@ def places_of(score: Float32s) -> Int64s:
         for at in range(n):
             place[0x7FFFFFFF - (keys[at] & 0x7FFFFFFF)] = n - at
         return place
-    others = np.full(-(-n // BLOCK) * BLOCK, -np.inf, dtype=np.float32)
-    for at in range(n):
+    size = -(-n // BLOCK) * BLOCK
+    others, larger = np.empty(size, dtype=np.float32), np.empty(size, dtype=np.int32)
+    for at in range(np.uint64(n)):
         others[at] = score[at]
+    for at in range(np.uint64(n), np.uint64(size)):
+        others[at] = -np.inf
+    for first in range(0, size, BLOCK):
+        _count_larger(others, first, n, larger)
     before = np.zeros(n, dtype=np.int64)
-    for at in range(n):
-        own, larger = others[at], np.int32(0)
-        for other in range(np.uint64(len(others))):
-            larger = np.int32(larger + np.int32(others[other] > own))
-        place[at] = 1 + larger + before[larger]
-        before[larger] += 1
+    for at in range(np.uint64(n)):
+        own = np.uint64(larger[at])
+        place[at] = 1 + larger[at] + before[own]
+        before[own] += 1
     return place
 
 

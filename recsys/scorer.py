@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from recsys import scoring_kernels
-from recsys.features import NOT_TOUCHED, Context, known_of, parts, shared_of
+from recsys.feature_kernels import KNOWN
+from recsys.features import COMPARED, NOT_TOUCHED, Context, known_of, parts, shared_of
 from recsys.forest import Forest
 from recsys.item_stats import ItemStats
 from recsys.kernel import frozen
@@ -27,7 +28,8 @@ class Scorer:
         stats: of all items.
         parts: int64[6], where the columns of codes begin that are of the sources, of user and item, of the user, of
             both compared and of the item; and where they end.
-        items: uint8[n_items, w], the codes of what is of the item alone.
+        items: uint8[n_items, w], the codes of what is of the item alone, and in the last bytes the float32[KNOWN] that
+            are compared with the user: all that is read of an item, which is one line of memory for each candidate.
         strangers: uint8[1, w], those of an item that the user has not touched.
     """
 
@@ -43,16 +45,17 @@ class Scorer:
         """Put together once what every call of the kernel takes."""
         codes = (self.items, self.strangers, self.parts)
         object.__setattr__(self, "_prepared", (codes, self.forest.coding, self.forest.walking))
-        object.__setattr__(self, "_shared", shared_of(self.stats))
+        object.__setattr__(self, "_shared", shared_of(self.stats)[1:6])
 
     @classmethod
     def of(cls, forest: Forest, stats: ItemStats, sources: int) -> Scorer:
         """Of so many sources."""
         features = parts(sources)
         own = np.searchsorted(forest.columns["feature"], features)
-        items = _coded(forest, stats.values, features[4], own[4:])
-        strangers = _coded(forest, NOT_TOUCHED[None], features[1], own[1:3])
-        return cls(forest, stats, own, items, strangers)
+        items = _coded(forest, stats.values, features[4], own[4:], 4 * KNOWN)
+        items.view(np.float32)[:, -KNOWN:] = stats.values[:, COMPARED]
+        strangers = _coded(forest, NOT_TOUCHED[None], features[1], own[1:3], 0)
+        return cls(forest, stats, own, frozen(items), frozen(strangers))
 
     def score(self, context: Context) -> Float32s:
         """float32[n]: the score of each candidate.
@@ -63,8 +66,8 @@ class Scorer:
         return scoring_kernels.score(*self._prepared, *known_of(context), *self._shared)
 
 
-def _coded(forest: Forest, values: Float32s, feature: int, place: Int64s) -> Array:
-    """uint8[n, w]: the codes of rows of features from one on, in whole lines of the cache."""
+def _coded(forest: Forest, values: Float32s, feature: int, place: Int64s, more: int) -> Array:
+    """uint8[n, w]: the codes of rows of features from one on, with room for more, in whole lines of the cache."""
     own = (int(place[0]), int(place[1]))
-    width = -(-max(own[1] - own[0], 1) // LINE) * LINE
-    return frozen(scoring_kernels.coded(frozen(values), int(feature), own, width, forest.coding))
+    width = -(-max(own[1] - own[0] + more, 1) // LINE) * LINE
+    return scoring_kernels.coded(frozen(values), int(feature), own, width, forest.coding)

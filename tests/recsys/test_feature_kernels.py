@@ -112,6 +112,29 @@ def test_every_feature_of_every_candidate_is_what_its_definition_says(static, sh
         np.testing.assert_allclose(values[at], wanted, rtol=2e-6, atol=2e-6, err_msg=str(names))
 
 
+@pytest.mark.parametrize("n", [0, 1, 3, feature_kernels.FEW_SORTED, feature_kernels.FEW_SORTED + 1, 200])
+@pytest.mark.parametrize("seed", range(5))
+def test_short_histories_and_long_ones_are_counted_alike(n, seed):
+    random = np.random.default_rng(seed)
+    items, sessions = random.integers(-1, 6, n).astype(np.int32), random.integers(-2, 3, n).astype(np.int32)
+    events = (
+        items,
+        random.integers(0, 10, n).astype(np.int8),
+        np.sort(random.integers(0, 99, n))[::-1].copy(),
+        sessions,
+    )
+    for counts in (np.ones(10, dtype=bool), random.random(10) < 0.4, np.zeros(10, dtype=bool)):
+        counted = counts[events[1]]
+        bought, visits = items[counted].tolist(), sessions[counted].tolist()
+        expected = (len({*items.tolist()}), len({*bought}), len({*zip(bought, visits, strict=True)}), len({*visits}))
+        assert feature_kernels._distinct_few(events, counts) == expected
+        assert feature_kernels._distinct_many(events, counts) == expected
+    order, sorted_ = feature_kernels._by_visit(items, sessions), np.lexsort((sessions, items))
+    assert sorted(order.tolist()) == [*range(n)]
+    np.testing.assert_array_equal([items[order], sessions[order]], [items[sorted_], sessions[sorted_]])
+    assert n > feature_kernels.FEW_SORTED or order.tolist() == sorted_.tolist()
+
+
 def some(context: Context, n: int) -> Context:
     return replace(context, candidates=context.candidates.where(np.arange(n)), blend=context.blend[:n])
 

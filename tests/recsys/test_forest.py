@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.forest import Forest
+from recsys import forest_kernels
+from recsys.forest import THRESHOLDS, Forest
 from recsys.forest_kernels import BLOCK, FEW, STEP
 
 
@@ -84,15 +86,44 @@ def test_neither_many_thresholds_of_a_feature_nor_many_leaves_of_a_tree_are_too_
         np.testing.assert_array_equal(forest.score(asked), booster.inplace_predict(asked))
 
 
-@pytest.mark.parametrize("thresholds", [1, STEP - 1, STEP, 2 * STEP - 1, 2 * STEP])
-def test_any_number_of_thresholds_is_counted_right(thresholds: int) -> None:
+def single(thresholds: int) -> xgboost.Booster:
+    """One tree that looks at one feature, and tells all of its values 0, 1, 2 ... from each other."""
     values = np.arange(thresholds + 1, dtype=np.float32)[:, None]
     data = xgboost.DMatrix(values, np.random.default_rng(0).normal(size=len(values)))
     parameters = {"max_depth": 12, "eta": 1, "min_child_weight": 0, "lambda": 0, "nthread": 1}
-    booster = xgboost.train(parameters, data, num_boost_round=1)
+    return xgboost.train(parameters, data, num_boost_round=1)
+
+
+@pytest.mark.parametrize("thresholds", [1, STEP - 1, STEP, 2 * STEP - 1, 2 * STEP])
+def test_any_number_of_thresholds_is_counted_right(thresholds: int) -> None:
+    values = np.arange(thresholds + 1, dtype=np.float32)[:, None]
+    booster = single(thresholds)
     forest = Forest.of(booster)
     assert np.isfinite(forest.thresholds).sum() == thresholds
     np.testing.assert_array_equal(forest.score(values), booster.inplace_predict(values))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    thresholds=st.sampled_from([1, 6, 7, 14, 15, 16, 30, 31, 62, 63, 100, 127, 200, THRESHOLDS]),
+    rows=st.sampled_from([1, STEP - 1, STEP, STEP + 1, 100, BLOCK - 1, BLOCK]),
+    start=st.integers(0, 3),
+)
+def test_codes_of_values_that_stand_together_and_of_others_are_counts(
+    seed: int, thresholds: int, rows: int, start: int
+) -> None:
+    forest, random = Forest.of(single(thresholds)), np.random.default_rng(seed)
+    values = random.choice(np.arange(-1, thresholds + 2) * 0.5, 3 * (start + rows)).astype(np.float32)
+    values[random.random(len(values)) < 0.2] = random.choice([np.nan, np.inf, -np.inf])
+    for step in (1, 3):
+        codes = forest_kernels.block_of(forest.columns)
+        codes[:] = 77
+        forest_kernels.fill_codes(codes, values, start, (0, 0, step, rows), (0, 1), forest.coding)
+        own = values[start : start + step * rows : step]
+        reached = (forest.thresholds <= own[:, None]).sum(axis=1)
+        np.testing.assert_array_equal(codes[:rows], np.where(reached, reached, forest.columns["missing"][0]))
+        assert (codes[BLOCK:] == 77).all()
 
 
 def test_rows_in_the_order_of_columns_and_parts_of_wider_rows_are_read_right() -> None:
@@ -112,8 +143,9 @@ def test_trees_of_few_leaves_and_of_more_are_looked_up_right(depth: int, width: 
     np.testing.assert_array_equal(forest.score(features), booster.inplace_predict(features))
 
 
-def test_a_processor_without_long_vectors_gives_the_same_scores(tmp_path) -> None:
-    booster, features = fitted(4, 300, 6, 6, 10, 0.2)
+@pytest.mark.parametrize("width", [6, 1])
+def test_a_processor_without_long_vectors_gives_the_same_scores(tmp_path: Path, width: int) -> None:
+    booster, features = fitted(4, 300, width, 6, 10, 0.2)
     assert Forest.of(booster).leaves.shape[1] == FEW
     booster.save_model(tmp_path / "model.ubj")
     np.save(tmp_path / "features.npy", features)

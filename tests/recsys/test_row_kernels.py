@@ -1,5 +1,8 @@
 """The compiled loops of retrieval against sorting, sparse products and dictionaries, which are slow and plain."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -203,6 +206,19 @@ def test_places_and_the_leading_are_those_of_a_stable_sort(seed, limit):
         np.testing.assert_array_equal(leading[own], expected <= limit)
         size = min(limit, len(own))
         np.testing.assert_array_equal(order_kernels.foremost(score[own], size), np.argsort(expected)[:size])
+
+
+def test_a_processor_without_long_vectors_finds_the_same_places(tmp_path):
+    score = scores(np.random.default_rng(0), 300)
+    np.save(tmp_path / "score.npy", score)
+    code = (
+        "import numpy as np; from recsys import order_kernels\n"
+        "np.save('places.npy', order_kernels.places_of(np.load('score.npy')))"
+    )
+    plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    there = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | plain | there, check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "places.npy"), order_kernels.places_of(score))
 
 
 @pytest.mark.parametrize("n_items", [1, 200, 256, 257, 70_000, 17_000_000])
