@@ -37,18 +37,19 @@ class Merging(NamedTuple):
 @inner_kernel
 def union(proposed: Int32s, work: Work, space: Space, met: int) -> tuple[int, int]:
     """Write down the different items of int32[K], rising, as candidates; how many these are, and how many are met."""
-    places, slots, chosen, count, known = space.places, space.slots, work.chosen, np.uint64(0), np.uint64(met)
+    places, numbers, before, chosen = space.places, space.numbers, np.int32(space.before[0]), work.chosen
+    count, known = np.uint64(0), np.uint64(met)
     for at in range(np.uint64(len(proposed))):
         number = np.uint64(0)
         if proposed[at] >= 0:
-            number, known = number_of(np.uint64(proposed[at]), slots, space.met, known)
+            number, known = number_of(np.uint64(proposed[at]), numbers, before, space.met, known)
             chosen[count] = proposed[at]
             count += np.uint64(places[number] == 0)
             places[number] = 1
         work.proposed[at] = number
-    sort(chosen[:count], work.spare[:count], len(slots))
+    sort(chosen[:count], work.spare[:count], len(numbers))
     for place in range(count):
-        number = np.uint64(slots[np.uint64(chosen[place])])
+        number = np.uint64(numbers[np.uint64(chosen[place])] - before)
         work.numbers[place], places[number] = number, place + np.uint64(1)
     return np.int64(count), np.int64(known)  # type: ignore[return-value]
 

@@ -28,7 +28,8 @@ POSITIVE = float(np.finfo(np.float32).smallest_subnormal)
 def _space(n_items: int) -> Space:
     noted = n_items + 2
     sums = np.zeros((MOST_SIMILAR, noted + WORD), np.float32)
-    return Space(np.zeros(n_items, np.int32), np.empty(noted, np.int32), sums, np.zeros(noted, np.int32))
+    slots, numbers, before = np.zeros(n_items, np.int32), np.zeros(n_items, np.int32), np.zeros(1, np.int64)
+    return Space(slots, numbers, before, np.empty(noted, np.int32), sums, np.zeros(noted, np.int32))
 
 
 class _Kept(threading.local):

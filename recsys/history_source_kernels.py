@@ -10,7 +10,7 @@ from recsys.kernel import inner_kernel, kernel
 from recsys.memory_kernels import ask_for
 from recsys.order_kernels import put_in_order
 from recsys.row_kernels import visited_row
-from recsys.source_kernels import NONE, History, Similar, Sources, Space, Work, number_of
+from recsys.source_kernels import NONE, History, Similar, Sources, Space, Work, known_number, number_of
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
 AHEAD = 8
@@ -65,7 +65,8 @@ def sum_up(item: Int32s, weight: Float32s, source: Similar, space: Space, column
 
     Places are unsigned, as those that may count from the end take several times as long.
     """
-    slots, items, sums, count = space.slots, space.met, space.sums[column], np.uint64(met)
+    numbers, items, sums, count = space.numbers, space.met, space.sums[column], np.uint64(met)
+    before = np.int32(space.before[0])
     starts, neighbours, alike = source.starts, source.neighbours, source.alike
     for at in range(-AHEAD, len(item)):
         if at + AHEAD < len(item):
@@ -75,7 +76,7 @@ def sum_up(item: Int32s, weight: Float32s, source: Similar, space: Space, column
         if at >= 0:
             own = weight[at]
             for place in range(np.uint64(starts[item[at]]), np.uint64(starts[item[at] + 1])):
-                number, count = number_of(np.uint64(neighbours[place]), slots, items, count)
+                number, count = number_of(np.uint64(neighbours[place]), numbers, before, items, count)
                 sums[number] += own * alike[place]
     return np.int64(count)  # type: ignore[return-value]
 
@@ -144,12 +145,12 @@ def _reaching(sums: Float32s, first: int, stop: int, bits: int) -> int:
 
 @kernel
 def best_seen(
-    item: Int32s, weight: Float32s, excluded: int, slots: Int32s, allowed: Bools, proposed: Int32s, own: Float32s
+    item: Int32s, weight: Float32s, excluded: int, space: Space, allowed: Bools, proposed: Int32s, own: Float32s
 ) -> None:
     """The best of a user's own items, of those that weigh more than 0."""
     found, score, size = np.empty(len(item), np.int32), np.empty(len(item), np.float32), 0
     for at in range(len(item)):
-        if weight[at] > 0 and not _is_first(slots[item[at]], excluded) and (len(allowed) == 0 or allowed[item[at]]):
+        if weight[at] > 0 and not _is_first(item[at], excluded, space) and (len(allowed) == 0 or allowed[item[at]]):
             found[size], score[size] = item[at], weight[at]
             size += 1
     put_in_order(found[:size], score[:size], proposed, own)
@@ -157,12 +158,12 @@ def best_seen(
 
 @inner_kernel
 def most_popular(
-    popularity: Float32s, order: Int32s, excluded: int, slots: Int32s, proposed: Int32s, own: Float32s
+    popularity: Float32s, order: Int32s, excluded: int, space: Space, proposed: Int32s, own: Float32s
 ) -> None:
     """The first popular items that are not excluded."""
     place, end = np.uint64(0), np.uint64(len(order))
     for rank in range(np.uint64(len(proposed))):
-        while place < end and _is_first(slots[np.uint64(order[place])], excluded):
+        while place < end and _is_first(order[place], excluded, space):
             place += np.uint64(1)
         found = place < end
         proposed[rank] = order[place] if found else NONE
@@ -171,6 +172,6 @@ def most_popular(
 
 
 @inner_kernel
-def _is_first(number: int, count: int) -> bool:
-    """Whether a number is among the first ones: of what is excluded, as that is met first."""
-    return 0 < number <= count
+def _is_first(item: int, count: int, space: Space) -> bool:
+    """Whether an item's number is among the first ones: of what is excluded, as that is met first."""
+    return count > 0 and 0 < known_number(item, space) <= count

@@ -181,7 +181,7 @@ def _chosen(
     product, used = np.empty(BLOCK, dtype=np.int32), np.zeros(rows, dtype=np.int64)
     item, score = np.empty((rows, ROOM), dtype=np.int32), np.empty((rows, ROOM), dtype=np.float32)
     live, looked_at = np.flatnonzero(own_length), 0
-    n_live, turn, at = len(live), 0, 0
+    n_live, turn, at, longest = len(live), 0, 0, blocks.slack[0]
     promised = np.zeros(0, dtype=np.int64), np.empty((0, 0), dtype=np.int32), np.empty((0, 0), dtype=np.float32)
     while at < n_live:
         if turn < plain:  # for all queries together
@@ -202,7 +202,7 @@ def _chosen(
             if found + np.uint64(BLOCK) > np.uint64(item.shape[1]):
                 item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])
             sums(codes, block * BLOCK * columns, asked, row * columns, columns, start[row], product)
-            top = int(np.float32(own_length[row] * blocks.slack[0]).view(np.int32))
+            top = int(np.float32(own_length[row] * longest).view(np.int32))
             for word in range(0, BLOCK, WORD):
                 bits = reaching(product, unit, block * BLOCK, word, bar[row])
                 while bits:

@@ -13,11 +13,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from recsys.kernel import kernel
+from recsys.kernel import inner_kernel, kernel
 from recsys.types import Array, Bools, Float32s, Int32s, Int64s
 
 BLOCK = 64
 """Scores that are compared at once."""
+FEW = 16
+"""Scores that are inserted one after the other."""
 MANY = 512
 """Scores of a query that are sorted, and not all compared with each other."""
 
@@ -307,20 +309,32 @@ def put_in_order(items: Int32s, score: Float32s, best: Int32s, best_score: Float
             key = keys[n - 1 - rank]
             best[rank], best_score[rank] = 0x7FFFFFFF - (key & 0x7FFFFFFF), score_of(key)
         return
-    place, own, own_score = places_of(score), np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32)
-    for at in range(np.uint64(n)):
-        rank = np.uint64(place[at] - 1)
-        own[rank], own_score[rank] = items[at], score[at]
-    tied = np.int32(0)
-    for rank in range(np.uint64(1), np.uint64(n)):
-        tied += np.int32(own_score[rank - np.uint64(1)] == own_score[rank])
-    for last in range(1, n if tied else 0):
-        rank = last
-        while rank > 0 and own_score[rank - 1] == own_score[rank] and own[rank - 1] > own[rank]:
-            own[rank - 1], own[rank] = own[rank], own[rank - 1]
-            rank -= 1
+    own, own_score, wrong = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32), np.int32(n <= FEW)
+    if n <= FEW:
+        for rank in range(n):
+            own[rank], own_score[rank] = items[rank], score[rank]
+    else:
+        place = places_of(score)
+        for at in range(np.uint64(n)):
+            rank = np.uint64(place[at] - 1)
+            own[rank], own_score[rank] = items[at], score[at]
+        for rank in range(np.uint64(1), np.uint64(n)):
+            wrong += np.int32(own_score[rank - np.uint64(1)] == own_score[rank])
+    if wrong:
+        _insert(own, own_score)
     for rank in range(np.uint64(min(n, wanted))):
         best[rank], best_score[rank] = own[rank], own_score[rank]
+
+
+@inner_kernel
+def _insert(items: Int32s, score: Float32s) -> None:
+    """Put some items in order, the best first; of equal ones the smaller item first."""
+    for last in range(1, len(items)):
+        item, own, rank = items[last], score[last], last
+        while rank > 0 and (score[rank - 1] < own or (score[rank - 1] == own and items[rank - 1] > item)):
+            items[rank], score[rank] = items[rank - 1], score[rank - 1]
+            rank -= 1
+        items[rank], score[rank] = item, own
 
 
 @kernel

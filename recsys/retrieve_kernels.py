@@ -36,7 +36,9 @@ from recsys.source_kernels import (
     Space,
     Spectral,
     Work,
+    begin,
     forget,
+    known_number,
     number_of,
     working,
 )
@@ -110,9 +112,11 @@ def retrieved(
     work = working(sources, width, columns, len(history.item))
     for row in range(rows):
         events, start, offset = slice(history.indptr[row], history.indptr[row + 1]), stop, row * len(space.slots)
+        begin(space)
         visit(history, events, weight, sources, space, work)
         while stop < len(asked.excluded) and asked.excluded[stop] < offset + len(space.slots):
-            number_of(np.uint64(asked.excluded[stop] - offset), space.slots, space.met, np.uint64(stop - start))
+            one, met_before = np.uint64(asked.excluded[stop] - offset), np.uint64(stop - start)
+            number_of(one, space.numbers, np.int32(space.before[0]), space.met, met_before)
             stop += 1
         met = meet(history, events, weight, sources, space, stop - start)
         noted = (popular, asked.allowed, stop - start, met)
@@ -167,10 +171,10 @@ def _propose(
         if sources.visited[number].column != NONE:
             part, count = part_of(merging, sources.visited[number].column), work.seen_count[number]
             seen, weight = work.seen[number, :count], work.seen_weight[number, :count]
-            best_seen(seen, weight, excluded, space.slots, allowed, proposed[part], own[part])
+            best_seen(seen, weight, excluded, space, allowed, proposed[part], own[part])
     if sources.popular.column != NONE:
         part = part_of(merging, sources.popular.column)
-        most_popular(sources.popular.popularity, popular, excluded, space.slots, proposed[part], own[part])
+        most_popular(sources.popular.popularity, popular, excluded, space, proposed[part], own[part])
 
 
 @inner_kernel
@@ -210,7 +214,7 @@ def _score(count: int, sources: Sources, space: Space, work: Work) -> None:
         if sources.visited[number].column != NONE:
             own, seen, weight = sources.visited[number], work.seen[number], work.seen_weight[number]
             for at in range(work.seen_count[number]):
-                place = space.places[space.slots[seen[at]]]
+                place = space.places[known_number(seen[at], space)]
                 if place:
                     work.score[own.column, place - 1] = weight[at]
     if popular.column != NONE:

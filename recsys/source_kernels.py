@@ -12,6 +12,8 @@ from recsys.types import Bools, Float32s, Float64s, Int8s, Int32s, Int64s, UInt1
 
 NONE = -1
 """Column of a source that is not there."""
+LARGEST = 2**31 - 1
+"""Of int32."""
 
 
 class History(NamedTuple):
@@ -101,10 +103,13 @@ class Sources(NamedTuple):
 class Space(NamedTuple):
     """What is noted down of items while a query is worked on; they are numbered from 1 as the query meets them.
 
-    All is 0 between queries, but for ``met``, which may hold anything.
+    All is 0 between queries, but for ``met``, which may hold anything, and what tells the numbers: those of one query
+    are above those of all before it, so that these need not be taken back, one by one and anywhere in memory.
 
     Attributes:
-        slots: int32[n_items], the number of an item; 0 where it was not met.
+        slots: int32[n_items], for who notes down something else.
+        numbers: int32[n_items], the number of an item and ``before``; less than that where it was not met.
+        before: int64[1], what is added to numbers.
         met: int32[n_items + 2], the items by number: one more than there are, as each is written down before it is
             known whether it is new, so that no branch is foretold.
         sums: float32[s, n_items + 2 + WORD], for each source of similar items, by number.
@@ -112,6 +117,8 @@ class Space(NamedTuple):
     """
 
     slots: Int32s
+    numbers: Int32s
+    before: Int64s
     met: Int32s
     sums: Float32s
     places: Int32s
@@ -176,24 +183,39 @@ def working(sources: Sources, width: int, columns: int, events: int) -> Work:
 
 
 @inner_kernel
-def number_of(item: np.uint64, slots: Int32s, met: Int32s, count: np.uint64) -> tuple[np.uint64, np.uint64]:
+def begin(space: Space) -> None:
+    """Make room for the numbers of a query."""
+    if space.before[0] + len(space.numbers) > LARGEST:
+        space.numbers[:] = 0
+        space.before[0] = 0
+
+
+@inner_kernel
+def number_of(
+    item: np.uint64, numbers: Int32s, before: np.int32, met: Int32s, count: np.uint64
+) -> tuple[np.uint64, np.uint64]:
     """The number of an item, where so many were met; and how many are met then.
 
     The last one that was met gets its number, be it this one or, once more, one before: without a branch, and without
-    a write to the slot of an item that has its number, anywhere in memory.
+    a write for an item that has its number, anywhere in memory.
     """
-    number = np.uint64(slots[item])
+    number = numbers[item] - before
     met[count + np.uint64(1)] = item
-    count += np.uint64(number == 0)
-    slots[np.uint64(met[count])] = count
-    return (number if number != 0 else count), count
+    count += np.uint64(number <= 0)
+    numbers[np.uint64(met[count])] = before + np.int32(count)
+    return (np.uint64(number) if number > 0 else count), count
+
+
+@inner_kernel
+def known_number(item: int, space: Space) -> int:
+    """The number of an item that may have been met; 0 where it was not."""
+    return max(space.numbers[np.uint64(item)] - space.before[0], 0)
 
 
 @inner_kernel
 def forget(space: Space, met: int) -> None:
     """Leave no trace of so many items that were met."""
-    for number in range(np.uint64(1), np.uint64(met + 1)):
-        space.slots[np.uint64(space.met[number])] = 0
+    space.before[0] += met
     space.places[: met + 1] = 0
     for column in range(len(space.sums)):
         space.sums[column, : met + 1] = 0
