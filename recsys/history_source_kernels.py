@@ -9,7 +9,7 @@ from recsys.history_kernels import decayed
 from recsys.kernel import inner_kernel, kernel
 from recsys.memory_kernels import ask_for
 from recsys.order_kernels import put_in_order
-from recsys.row_kernels import visited_row
+from recsys.row_kernels import once, visited_row
 from recsys.source_kernels import NONE, History, Similar, Sources, Space, Work, known_number, number_of
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
@@ -32,12 +32,16 @@ def visit(history: History, events: slice, weight: Float32s, sources: Sources, s
 
 
 @inner_kernel
-def meet(history: History, events: slice, weight: Float32s, sources: Sources, space: Space, met: int) -> int:
+def meet(
+    history: History, events: slice, weight: Float32s, sources: Sources, space: Space, work: Work, met: int
+) -> int:
     """Sum up what is similar to one history, where so many items were met; how many are met then."""
     for number in range(len(sources.similar)):
         source = sources.similar[number]
         if source.column != NONE:
-            met = sum_up(history.item[events], weight[number, events], source, space, number, met)
+            item, own = history.item[events], weight[number, events]
+            count = once(item, own, space.slots, work.own, work.own_weight)
+            met = sum_up(work.own[:count], work.own_weight[:count], source, space, number, met)
     return met
 
 
@@ -61,7 +65,7 @@ def weights_of(history: History, now: Int64s, sources: Sources) -> Float32s:
 
 @inner_kernel
 def sum_up(item: Int32s, weight: Float32s, source: Similar, space: Space, column: int, met: int) -> int:
-    """Add up the weighted neighbours of a history's items, in a column of the sums; how many items are met then.
+    """Add up the weighted neighbours of some items, in a column of the sums; how many items are met then.
 
     Places are unsigned, as those that may count from the end take several times as long.
     """

@@ -115,10 +115,10 @@ def retrieved(
         begin(space)
         visit(history, events, weight, sources, space, work)
         while stop < len(asked.excluded) and asked.excluded[stop] < offset + len(space.slots):
-            one, met_before = np.uint64(asked.excluded[stop] - offset), np.uint64(stop - start)
-            number_of(one, space.numbers, np.int32(space.before[0]), space.met, met_before)
+            out, n_out = np.uint64(asked.excluded[stop] - offset), np.uint64(stop - start)
+            number_of(out, space.numbers, np.int32(space.before[0]), space.met, n_out)
             stop += 1
-        met = meet(history, events, weight, sources, space, stop - start)
+        met = meet(history, events, weight, sources, space, work, stop - start)
         noted = (popular, asked.allowed, stop - start, met)
         _propose(sources, merging, noted, space, work, proposed[row], own[row])
         count, met = union(proposed[row], work, space, met)

@@ -25,6 +25,33 @@ def grown(values: Array, size: int) -> Array:
     return grown
 
 
+@inner_kernel
+def once(item: Int32s, weight: Float32s, slots: Int32s, own: Int32s, own_weight: Float32s) -> int:
+    """Each item of a history once, where it comes first, with the sum of its weights; how many these are.
+
+    What is looked at is put in a cart and bought: a third of the entries are of an item that is there already.
+
+    Args:
+        item: int32[e].
+        weight: float32[e].
+        slots: int32[n_items], zeros.
+        own: int32[e or more], which is written.
+        own_weight: float32[e or more], which is written.
+    """
+    used = 0
+    for at in range(len(item)):
+        slot = slots[item[at]]
+        if slot:
+            own_weight[slot - 1] += weight[at]
+        else:
+            own[used], own_weight[used] = item[at], weight[at]
+            used += 1
+            slots[item[at]] = used
+    for place in range(used):
+        slots[own[place]] = 0
+    return used
+
+
 @kernel
 def similar_items(
     indptr: Int64s, item: Int32s, weight: Float32s, starts: Int64s, neighbours: Int32s, alike: Float32s, slots: Int32s
@@ -46,27 +73,29 @@ def similar_items(
     found_indptr = np.zeros_like(indptr)
     found = np.empty(1024, dtype=np.int32)
     summed = np.empty(1024, dtype=np.float32)
+    own, own_weight = np.empty(len(item), dtype=np.int32), np.empty(len(item), dtype=np.float32)
     used = 0
     for row in range(len(indptr) - 1):
-        most = 0
-        for place in range(indptr[row], indptr[row + 1]):
-            most += starts[item[place] + 1] - starts[item[place]]
+        entries, most = slice(indptr[row], indptr[row + 1]), 0
+        count = once(item[entries], weight[entries], slots, own, own_weight)
+        for place in range(count):
+            most += starts[own[place] + 1] - starts[own[place]]
         most = min(most, len(slots))
         if used + most > len(found):
             found, summed = grown(found, 2 * (used + most)), grown(summed, 2 * (used + most))
-        for place in range(indptr[row], indptr[row + 1]):
-            start, stop = starts[item[place]], starts[item[place] + 1]
+        for place in range(count):
+            start, stop = starts[own[place]], starts[own[place] + 1]
             ask_for(neighbours, start, stop)
             ask_for(alike, start, stop)
         begin = used
-        for place in range(indptr[row], indptr[row + 1]):
-            for at in range(starts[item[place]], starts[item[place] + 1]):
+        for place in range(count):
+            for at in range(starts[own[place]], starts[own[place] + 1]):
                 neighbour = neighbours[at]
                 slot = slots[neighbour]
                 if slot:
-                    summed[begin + slot - 1] += weight[place] * alike[at]
+                    summed[begin + slot - 1] += own_weight[place] * alike[at]
                 else:
-                    found[used], summed[used] = neighbour, weight[place] * alike[at]
+                    found[used], summed[used] = neighbour, own_weight[place] * alike[at]
                     used += 1
                     slots[neighbour] = used - begin
         for place in range(begin, used):

@@ -142,6 +142,8 @@ class Work(NamedTuple):
         seen_weight: float32[v, e] what they weigh.
         seen_count: int64[v].
         links: int64[2, e].
+        own: int32[e], the items of a history, each once, and
+        own_weight: float32[e] what they weigh.
     """
 
     chosen: Int32s
@@ -158,6 +160,8 @@ class Work(NamedTuple):
     seen_weight: Float32s
     seen_count: Int64s
     links: Int64s
+    own: Int32s
+    own_weight: Float32s
 
 
 @kernel
@@ -179,6 +183,8 @@ def working(sources: Sources, width: int, columns: int, events: int) -> Work:
         np.empty((visited, events), np.float32),
         np.zeros(visited, np.int64),
         np.empty((2, events), np.int64),
+        np.empty(events, np.int32),
+        np.empty(events, np.float32),
     )
 
 
