@@ -179,16 +179,65 @@ def _reached(builder: Any, score: Any, bar: Any) -> Any:
     return builder.bitcast(reached, ir.IntType(WORD))
 
 
-def _products(context: Any, product: Any, units: Any, first: Any, place: Any, bar: Any) -> Any:  # noqa: ARG001 - as numba calls it
-    """Which of WORD products reach a bar when each is multiplied by its unit."""
+def _pack(*, portable: bool) -> Any:
+    """The intrinsic that writes down the items of a block whose scores reach a bar.
 
-    def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        own = (context, builder, signature, arguments)
-        unit = _read(*own, 1, builder.add(arguments[2], arguments[3]))
-        score = builder.fmul(builder.sitofp(_read(*own, 0, arguments[3]), unit.type), unit)
-        return _reached(builder, score, arguments[4])
+    Args:
+        portable: whether no instruction of one kind of processor is used.
+    """
 
-    return types.uint64(product, units, types.intp, types.intp, types.float32), lines
+    def typed(
+        context: Any,  # noqa: ARG001 - as numba calls it
+        product: Any,
+        units: Any,
+        items: Any,
+        first: Any,  # noqa: ARG001 - as numba calls it
+        bar: Any,  # noqa: ARG001 - as numba calls it
+        found: Any,
+        scores: Any,
+        place: Any,  # noqa: ARG001 - as numba calls it
+    ) -> Any:
+        """How many products (int32[BLOCK]) reach a bar when each is multiplied by its unit.
+
+        Their items and scores stand in two tables, row by row, from a place on, and anything behind them, down to
+        BLOCK places from there. What is of the block stands in two other tables, from ``first`` on.
+        """
+
+        def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            size, lanes = arguments[3].type, LANES if not portable and has(context, "avx512f") else 1
+
+            def at(which: int, offset: Any, form: Any) -> Any:
+                data = context.make_array(signature.args[which])(context, builder, arguments[which]).data
+                own = ir.VectorType(form, lanes) if lanes > 1 else form
+                return builder.bitcast(builder.gep(data, [offset]), own.as_pointer())
+
+            def write(which: int, values: Any, mask: Any) -> None:
+                form = values.type
+                if lanes > 1:
+                    name = f"llvm.x86.avx512.mask.compress.v{lanes}{'i' if form.element == _NUMBER else 'f'}32"
+                    kind = ir.FunctionType(form, [form, form, mask.type])
+                    compress = cgutils.get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
+                    values = builder.call(compress, [values, ir.Constant(form, ir.Undefined), mask])
+                place = builder.add(arguments[7], builder.load(count))
+                builder.store(values, at(which, place, form.element if lanes > 1 else form), align=4)
+
+            count = cgutils.alloca_once_value(builder, size(0))  # type: ignore[no-untyped-call]
+            least = _spread(builder, arguments[4], lanes) if lanes > 1 else arguments[4]
+            with cgutils.for_range_slice(builder, size(0), size(BLOCK), size(lanes)) as (item, _):
+                own = builder.add(arguments[3], item)
+                unit = builder.load(at(1, own, _FLOAT), align=4)
+                score = builder.fmul(builder.sitofp(builder.load(at(0, item, _NUMBER), align=4), unit.type), unit)
+                reached = builder.fcmp_ordered(">=", score, least)
+                write(5, builder.load(at(2, own, _NUMBER), align=4), reached)
+                write(6, score, reached)
+                bits = builder.bitcast(reached, ir.IntType(lanes))
+                builder.store(builder.add(builder.load(count), builder.zext(builder.ctpop(bits), size)), count)
+            return builder.load(count)
+
+        own = (product, units, items, types.intp, types.float32, found, scores, types.intp)
+        return types.intp(*own), lines
+
+    return intrinsic(typed)
 
 
 def _scores(context: Any, scores: Any, first: Any, bar: Any) -> Any:  # noqa: ARG001 - as numba calls it
@@ -218,7 +267,8 @@ def _ones(context: Any, bits: Any) -> Any:  # noqa: ARG001 - as numba calls it
     return types.uint64(types.uint64), lines
 
 
-reaching: Any = intrinsic(_products)
+pack: Any = _pack(portable=False)
+portable_pack: Any = _pack(portable=True)
 above: Any = intrinsic(_scores)
 lowest: Any = intrinsic(_zeros)
 ones: Any = intrinsic(_ones)

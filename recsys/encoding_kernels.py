@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from recsys.kernel import inner_kernel, kernel
@@ -15,6 +17,22 @@ CHUNK = 16
 _OVERHEAD = 30
 """Bytes of an item, at most, besides the texts: of tags, score, propensity, a rank and two sizes."""
 _PROPENSITY_SIZE = 5
+
+
+class _Told(NamedTuple):
+    """What slates are made of: the arguments of :func:`slates`."""
+
+    position: Int64s
+    score: Float32s
+    draw: Float32s
+    item_num: Int32s
+    rank: Float32s
+    first_ids: UInt8s
+    later_ids: UInt8s
+    names: UInt8s
+    lengths: Int64s
+    columns: Int64s
+    explored: UInt8s
 
 
 @kernel
@@ -56,55 +74,49 @@ def slates(
         num = item_num[position[place]]
         if num < len(first_ids):
             ask_for(first_ids, num * first_ids.shape[1], (num + 1) * first_ids.shape[1])
-    for slate in range(len(starts) - 1):
-        at = begun[slate]
-        for place in range(starts[slate], starts[slate + 1]):
-            told = place - starts[slate] + 1, position[place], score[place], draw[place]
-            at = _put_item(out, at, told, item_num, rank, (first_ids, later_ids), (names, lengths, columns), explored)
-        begun[slate + 1] = at
+    told = _Told(position, score, draw, item_num, rank, first_ids, later_ids, names, lengths, columns, explored)
+    _put_slates(out, begun, starts, told)
     return out[: begun[-1]], begun
 
 
 @inner_kernel
-def _put_item(
-    out: UInt8s,
-    at: int,
-    told: tuple[int, int, np.float32, np.float32],
-    item_num: Int32s,
-    rank: Float32s,
-    ids: tuple[UInt8s, UInt8s],
-    sources: tuple[UInt8s, Int64s, Int64s],
-    explored: UInt8s,
-) -> int:
+def _put_slates(out: UInt8s, begun: Int64s, starts: Int64s, told: _Told) -> None:
+    """Write the slates, and where each begins."""
+    for slate in range(len(starts) - 1):
+        at = begun[slate]
+        for place in range(starts[slate], starts[slate + 1]):
+            at = _put_item(out, at, place - starts[slate] + 1, place, told)
+        begun[slate + 1] = at
+
+
+@inner_kernel
+def _put_item(out: UInt8s, at: int, rank: int, place: int, told: _Told) -> int:
     """Write an item; the place behind.
 
     Args:
         out: to write in.
         at: the place.
-        told: its rank from 1, its row among the candidates, its score and the probability with which it was drawn.
-        item_num: as for :func:`slates`, like all below.
-        rank: float32[c, S].
-        ids: first and later.
-        sources: names, lengths and columns.
-        explored: uint8[e].
+        rank: from 1.
+        place: of the item, among all.
+        told: what there is to write.
     """
-    (place, row, score, draw), (first_ids, later_ids), (names, lengths, columns) = told, ids, sources
-    num = item_num[row]
-    letters = first_ids[num] if num < len(first_ids) else later_ids[num - len(first_ids)]
+    row, draw = told.position[place], told.draw[place]
+    num, first, lengths = told.item_num[row], told.first_ids, told.lengths
+    letters = first[num] if num < len(first) else told.later_ids[num - len(first)]
     length, size = _length(letters), 0
-    for name in range(np.uint64(len(columns))):
-        size += lengths[name] * np.isfinite(rank[row, columns[name]])
+    for name in range(np.uint64(len(lengths))):
+        size += lengths[name] * np.isfinite(told.rank[row, told.columns[name]])
     if draw > 0:
-        size += len(explored) + _PROPENSITY_SIZE * (draw < 1)
-    at = _put_head(out, at, place, score, length, size)
+        size += len(told.explored) + _PROPENSITY_SIZE * (draw < 1)
+    at = _put_head(out, at, rank, told.score[place], length, size)
     for byte in range(length):
         out[at + byte] = letters[byte]
     at += length
-    for name in range(np.uint64(len(columns))):
-        if np.isfinite(rank[row, columns[name]]):
-            _copy_chunks(out, at, names[name])
+    for name in range(np.uint64(len(lengths))):
+        if np.isfinite(told.rank[row, told.columns[name]]):
+            _copy_chunks(out, at, told.names[name])
             at += lengths[name]
-    return _put_draw(out, at, explored, draw) if draw > 0 else at
+    return _put_draw(out, at, told.explored, draw) if draw > 0 else at
 
 
 @inner_kernel

@@ -11,9 +11,11 @@ counts.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from recsys.code_kernels import BLOCK, LARGEST_ASKED, OFFSET, WORD, Blocks, lowest, reaching, sums
+from recsys.code_kernels import BLOCK, LARGEST_ASKED, OFFSET, Blocks, pack, sums
 from recsys.kernel import inner_kernel, kernel
 from recsys.order_kernels import MANY, best_allowed, put_in_order
 from recsys.product_kernels import products
@@ -158,6 +160,139 @@ def _next(
     return at, 0
 
 
+class _Noted(NamedTuple):
+    """What is noted down of q queries.
+
+    Attributes:
+        asked: int8[q, w], their codes, and
+        start: int32[q], less what OFFSET adds to a sum.
+        length: float32[q].
+        seen: int64[q], how many items were looked at, and
+        used: int64[q], how many were found.
+        counts: int32[q, BINS], of these by magnitude.
+        last: int64[q], the last bin that is needed to have some more than are wanted, and
+        reached: int64[q], how many there are up to it.
+        bar: float32[q], what is below it is not kept: the lower edge of that bin.
+        near: float32[q], below it there is no more to be found: that of the bin of the last that is wanted.
+    """
+
+    asked: Int8s
+    start: Int32s
+    length: Float32s
+    seen: Int64s
+    used: Int64s
+    counts: Int32s
+    last: Int64s
+    reached: Int64s
+    bar: Float32s
+    near: Float32s
+
+
+@kernel
+def _noted(vectors: Float32s, columns: int) -> _Noted:
+    """Of queries for which nothing was looked at."""
+    rows = len(vectors)
+    return _Noted(
+        *_asked(vectors, columns),
+        np.zeros(rows, dtype=np.int64),
+        np.zeros(rows, dtype=np.int64),
+        np.zeros((rows, BINS), dtype=np.int32),
+        np.full(rows, BINS - 1),
+        np.zeros(rows, dtype=np.int64),
+        np.full(rows, UNKNOWN),
+        np.full(rows, UNKNOWN),
+    )
+
+
+@inner_kernel
+def _look_at(
+    blocks: Blocks,
+    block: int,
+    live: Int64s,
+    k: int,
+    may: tuple[bool, Bools, Int32s],
+    product: Int32s,
+    noted: _Noted,
+    item: Int32s,
+    score: Float32s,
+) -> None:
+    """Look at a block for some queries (int64[l]); what they find stands in tables with room for it.
+
+    Args:
+        blocks: of the items.
+        block: its number.
+        live: int64[l].
+        k: items that are wanted.
+        may: excluded, allowed and slots, as for :func:`_chosen`.
+        product: int32[BLOCK], which is written.
+        noted: of all queries.
+        item: int32[q, ...].
+        score: float32[q, ...].
+    """
+    (excluded, allowed, slots), columns = may, noted.asked.shape[1]
+    begin, longest = block * BLOCK, blocks.slack[0]
+    for place in range(len(live)):
+        row = np.uint64(live[place])
+        used = found = np.uint64(noted.used[row])
+        sums(blocks.codes, begin * columns, noted.asked, row * columns, columns, noted.start[row], product)
+        behind = row * item.shape[1] + used
+        noted.seen[row] += BLOCK
+        count = np.uint64(pack(product, blocks.unit, blocks.items, begin, noted.bar[row], item, score, behind))
+        top = int(np.float32(noted.length[row] * longest).view(np.int32))
+        for at in range(used, used + count):
+            own, value = item[row, at], np.float32(score[row, at])
+            item[row, found], score[row, found] = own, value
+            magnitude = min(max((top - int(value.view(np.int32))) >> DROPPED, 0), BINS - 1)
+            taken = own >= 0 and not (excluded and slots[own] >> row & 1) and (len(allowed) == 0 or allowed[own])
+            noted.counts[row, np.uint64(magnitude)] += np.int32(taken)
+            found += np.uint64(taken)
+        if found > used:
+            reached = noted.reached[row] + np.int64(found - used)
+            edge, reached = _raised(noted.counts, row, noted.last[row], reached, k + k // SPARE)
+            noted.used[row], noted.last[row], noted.reached[row] = found, edge, reached
+            noted.bar[row] = _lower_edge(top, edge)
+            noted.near[row] = _lower_edge(top, _raised(noted.counts, row, edge, reached, k)[0])
+
+
+@inner_kernel
+def _most(used: Int64s, live: Int64s) -> int:
+    """The most that one of some queries has found."""
+    most = 0
+    for row in live:
+        most = max(most, used[row])
+    return most
+
+
+@inner_kernel
+def _look_through(
+    blocks: Blocks,
+    block: int,
+    live: Int64s,
+    k: int,
+    may: tuple[bool, Bools, Int32s],
+    product: Int32s,
+    noted: _Noted,
+    item: Int32s,
+    score: Float32s,
+) -> tuple[int, int]:
+    """Look at the blocks without a centre from one on, for all queries together.
+
+    The arguments are those of :func:`_look_at`.
+
+    Returns:
+        Where it stopped: behind the last block, where no query may find more in what follows, or where a table has no
+        room; and how many of the queries, the first ones then, may find more.
+    """
+    n_live, plain = len(live), len(blocks.codes) - len(blocks.centre_unit)
+    while block < plain:
+        n_live = _still(live, n_live, noted.length, blocks.slack[block], noted.near)
+        if n_live == 0 or _most(noted.used, live[:n_live]) + BLOCK > item.shape[1]:
+            break
+        _look_at(blocks, block, live[:n_live], k, may, product, noted, item, score)
+        block += 1
+    return block, n_live
+
+
 @kernel
 def _chosen(
     blocks: Blocks,
@@ -170,57 +305,26 @@ def _chosen(
     """The items whose exact products are worth having, as :func:`_worth_it` gives them, and the items looked at.
 
     The arguments are those of :func:`best`, but bit ``row`` of an item's slot is 1 where the query may not have it, and
-    ``excluded`` tells whether there is such a bit. Each query has two bars: below the near one, of the k-th best so
-    far, there is no more to be found, and what is below the one of some more is not kept.
+    ``excluded`` tells whether there is such a bit.
     """
-    codes, items, unit = blocks.codes, blocks.items, blocks.unit
-    rows, columns, plain = len(vectors), codes.shape[1] * codes.shape[3], len(codes) - len(blocks.centre_unit)
-    asked, start, own_length = _asked(vectors, columns)
-    counts, last = np.zeros((rows, BINS), dtype=np.int32), np.full(rows, BINS - 1)
-    reached, bar, near = np.zeros(rows, dtype=np.int64), np.full(rows, UNKNOWN), np.full(rows, UNKNOWN)
-    product, used = np.empty(BLOCK, dtype=np.int32), np.zeros(rows, dtype=np.int64)
+    rows, columns = len(vectors), blocks.codes.shape[1] * blocks.codes.shape[3]
+    plain, noted = len(blocks.codes) - len(blocks.centre_unit), _noted(vectors, columns)
+    product, may, live = np.empty(BLOCK, dtype=np.int32), (excluded, allowed, slots), np.flatnonzero(noted.length)
     item, score = np.empty((rows, ROOM), dtype=np.int32), np.empty((rows, ROOM), dtype=np.float32)
-    live, looked_at = np.flatnonzero(own_length), 0
-    n_live, turn, at, longest = len(live), 0, 0, blocks.slack[0]
-    promised = np.zeros(0, dtype=np.int64), np.empty((0, 0), dtype=np.int32), np.empty((0, 0), dtype=np.float32)
+    block, n_live = _look_through(blocks, 0, live, k, may, product, noted, item, score)
+    while block < plain and n_live > 0:
+        item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])
+        block, n_live = _look_through(blocks, block, live[:n_live], k, may, product, noted, item, score)
+    if n_live == 0 or plain == len(blocks.codes):
+        return _worth_it(noted.used, item, score, noted.bar), noted.seen.sum()
+    promised, at = _promised(blocks, (noted.asked, noted.start, noted.length), live[:n_live], noted.near), 0
     while at < n_live:
-        if turn < plain:  # for all queries together
-            n_live = _still(live, n_live, own_length, blocks.slack[turn], near)
-            block, first, end = turn, 0, n_live
-        else:  # query by query
-            if turn == plain:
-                promised = _promised(blocks, (asked, start, own_length), live[:n_live], near)
-                looked_at += n_live * len(blocks.centres) * BLOCK
-            at, cluster = _next(promised, near, live, at, n_live)
-            block, first, end = plain + cluster, at, min(at + 1, n_live)
-        turn += 1
-        looked_at += (end - first) * BLOCK
-        own = np.uint64(block)
-        for place in range(first, end):
-            row = np.uint64(live[place])
-            found = np.uint64(used[row])
-            if found + np.uint64(BLOCK) > np.uint64(item.shape[1]):
-                item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])
-            sums(codes, block * BLOCK * columns, asked, row * columns, columns, start[row], product)
-            top = int(np.float32(own_length[row] * longest).view(np.int32))
-            for word in range(0, BLOCK, WORD):
-                bits = reaching(product, unit, block * BLOCK, word, bar[row])
-                while bits:
-                    at_item = np.uint64(word) + lowest(bits)
-                    bits &= bits - np.uint64(1)
-                    other, value = items[own, at_item], np.float32(np.float32(product[at_item]) * unit[own, at_item])
-                    if other < 0 or (excluded and slots[other] >> row & 1) or (len(allowed) > 0 and not allowed[other]):
-                        continue
-                    item[row, found], score[row, found] = other, value
-                    found += np.uint64(1)
-                    magnitude = min(max((top - int(value.view(np.int32))) >> DROPPED, 0), BINS - 1)
-                    counts[row, np.uint64(magnitude)] += 1
-            more = np.int64(found) - used[row]
-            if more:
-                edge, count = _raised(counts, row, last[row], reached[row] + more, k + k // SPARE)
-                used[row], last[row], reached[row], bar[row] = found, edge, count, _lower_edge(top, edge)
-                near[row] = _lower_edge(top, _raised(counts, row, edge, count, k)[0])
-    return _worth_it(used, item, score, bar), looked_at
+        at, cluster = _next(promised, noted.near, live, at, n_live)
+        one = live[at : min(at + 1, n_live)]
+        if _most(noted.used, one) + BLOCK > item.shape[1]:
+            item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])
+        _look_at(blocks, plain + cluster, one, k, may, product, noted, item, score)
+    return _worth_it(noted.used, item, score, noted.bar), noted.seen.sum() + n_live * len(blocks.centres) * BLOCK
 
 
 @kernel

@@ -301,13 +301,7 @@ def put_in_order(items: Int32s, score: Float32s, best: Int32s, best_score: Float
     for rank in range(min(n, wanted), wanted):
         best[rank], best_score[rank] = -1, 0
     if n > MANY:
-        keys = np.empty(n, dtype=np.int64)
-        for at in range(n):
-            keys[at] = key_of(score[at], items[at])
-        keys.sort()
-        for rank in range(min(n, wanted)):
-            key = keys[n - 1 - rank]
-            best[rank], best_score[rank] = 0x7FFFFFFF - (key & 0x7FFFFFFF), score_of(key)
+        _put_many_in_order(items, score, best, best_score)
         return
     own, own_score, wrong = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32), np.int32(n <= FEW)
     if n <= FEW:
@@ -324,6 +318,19 @@ def put_in_order(items: Int32s, score: Float32s, best: Int32s, best_score: Float
         _insert(own, own_score)
     for rank in range(np.uint64(min(n, wanted))):
         best[rank], best_score[rank] = own[rank], own_score[rank]
+
+
+@kernel
+def _put_many_in_order(items: Int32s, score: Float32s, best: Int32s, best_score: Float32s) -> None:
+    """The same, but for what stands behind the last, by sorting."""
+    n = len(items)
+    keys = np.empty(n, dtype=np.int64)
+    for at in range(n):
+        keys[at] = key_of(score[at], items[at])
+    keys.sort()
+    for rank in range(min(n, len(best))):
+        key = keys[n - 1 - rank]
+        best[rank], best_score[rank] = 0x7FFFFFFF - (key & 0x7FFFFFFF), score_of(key)
 
 
 @inner_kernel
