@@ -125,8 +125,8 @@ def _bar(sums: Float32s, first: int, stop: int, wanted: int) -> tuple[np.float32
     """
     bits, largest = sums.view(np.int32), np.int32(0)
     for number in range(first, stop):
-        largest = max(largest, bits[number])
-    low, high, tried = 1, largest + 1, max(largest - NEAR, 1)
+        largest = np.int32(max(largest, bits[number]))
+    low, high, tried = 1, int(largest) + 1, max(int(largest) - NEAR, 1)
     count = _reaching(sums, first, stop, low)
     while count > wanted + wanted // SPARE and low + 1 < high:
         reached = _reaching(sums, first, stop, tried)

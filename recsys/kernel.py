@@ -55,7 +55,7 @@ def inner_kernel(function: Function) -> Function:
     return _compiled(function, nogil=True, _nrt=False)
 
 
-def _compiled(function: Function, **options: bool) -> Function:
+def _compiled(function: Function, **options: Any) -> Function:
     try:
         compiled: Any = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # a read-only installation, and no home

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.kernel import brief_kernel, kernel
+from recsys.kernel import brief_kernel, inner_kernel, kernel
 from recsys.order_kernels import are_leading
 from recsys.types import Bools, Float32s, Int32s, Int64s
 
@@ -12,24 +12,30 @@ DIGIT = 9
 """Bits: two passes for 262,144 items."""
 
 
+@inner_kernel
+def _digit(item: int, shift: np.uint64) -> np.uint64:
+    """DIGIT bits of an item."""
+    return np.uint64(item) >> shift & np.uint64((1 << DIGIT) - 1)
+
+
 @kernel
 def sort(items: Int32s, spare: Int32s, n_items: int) -> None:
     """Sort some items (int32[m], each of 0 to n_items - 1) in place, DIGIT bits at a time; spare is int32[m]."""
-    counts, size, last = np.empty(1 << DIGIT, dtype=np.int32), np.uint64(len(items)), np.uint64((1 << DIGIT) - 1)
+    counts, size = np.empty(1 << DIGIT, dtype=np.int32), np.uint64(len(items))
     shift = np.uint64(0)
     while np.uint64(n_items - 1) >> shift:
         for digit in range(np.uint64(len(counts))):
             counts[digit] = 0
         for at in range(size):
-            counts[np.uint64(items[at]) >> shift & last] += np.int32(1)
+            counts[_digit(items[at], shift)] += np.int32(1)
         before = np.int32(0)
         for digit in range(np.uint64(len(counts))):
             before, counts[digit] = before + counts[digit], before
         for at in range(size):
             item = items[at]
-            digit = np.uint64(item) >> shift & last
-            spare[np.uint64(counts[digit])] = item
-            counts[digit] += np.int32(1)
+            own = _digit(item, shift)
+            spare[np.uint64(counts[own])] = item
+            counts[own] += np.int32(1)
         for at in range(size):
             items[at] = spare[at]
         shift += np.uint64(DIGIT)

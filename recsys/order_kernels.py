@@ -305,15 +305,15 @@ def put_in_order(items: Int32s, score: Float32s, best: Int32s, best_score: Float
         return
     own, own_score, wrong = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32), np.int32(n <= FEW)
     if n <= FEW:
-        for rank in range(n):
-            own[rank], own_score[rank] = items[rank], score[rank]
+        for at in range(np.uint64(n)):
+            own[at], own_score[at] = items[at], score[at]
     else:
         place = places_of(score)
         for at in range(np.uint64(n)):
-            rank = np.uint64(place[at] - 1)
-            own[rank], own_score[rank] = items[at], score[at]
-        for rank in range(np.uint64(1), np.uint64(n)):
-            wrong += np.int32(own_score[rank - np.uint64(1)] == own_score[rank])
+            better = np.uint64(place[at] - 1)
+            own[better], own_score[better] = items[at], score[at]
+        for at in range(np.uint64(1), np.uint64(n)):
+            wrong += np.int32(own_score[at - np.uint64(1)] == own_score[at])
     if wrong:
         _insert(own, own_score)
     for rank in range(np.uint64(min(n, wanted))):

@@ -215,7 +215,7 @@ def number_of(
 @inner_kernel
 def known_number(item: int, space: Space) -> int:
     """The number of an item that may have been met; 0 where it was not."""
-    return max(space.numbers[np.uint64(item)] - space.before[0], 0)
+    return int(max(space.numbers[np.uint64(item)] - space.before[0], 0))
 
 
 @inner_kernel

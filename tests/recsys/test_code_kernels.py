@@ -12,7 +12,7 @@ import pytest
 from llvmlite.binding import get_host_cpu_features
 from numba.core.errors import TypingError
 
-from recsys.code_kernels import BLOCK, COLUMNS, LARGEST_ASKED, OFFSET, WORD, lowest, portable_sums, reaching, sums
+from recsys.code_kernels import BLOCK, COLUMNS, LARGEST_ASKED, OFFSET, pack, portable_pack, portable_sums, sums
 from recsys.kernel import kernel
 
 
@@ -24,14 +24,13 @@ def by_either(codes, first, asked, row, start, own, portable):
 
 
 @kernel
-def places(product, units, block, bar):
-    found = []
-    for word in range(0, BLOCK, WORD):
-        bits = reaching(product, units, block * BLOCK, word, np.float32(bar))
-        while bits:
-            found.append(word + lowest(bits))
-            bits &= bits - np.uint64(1)
-    return found
+def packed(product, units, items, block, bar, found, scores, place):
+    return pack(product, units, items, block * BLOCK, np.float32(bar), found, scores, place)
+
+
+@kernel
+def portably_packed(product, units, items, block, bar, found, scores, place):
+    return portable_pack(product, units, items, block * BLOCK, np.float32(bar), found, scores, place)
 
 
 def products(codes, asked):
@@ -67,14 +66,22 @@ def test_sums_are_of_arrays_row_by_row():
         by_either(codes, 0, asked, 0, 0, own, own)
 
 
-def test_the_places_of_scores_that_reach_a_bar_are_found_in_order():
+@pytest.mark.parametrize("either", [packed, portably_packed])
+def test_items_whose_scores_reach_a_bar_are_written_down_in_order_and_nothing_beyond_a_block(either):
     random = np.random.default_rng(1)
     product = random.integers(-(10**6), 10**6, BLOCK).astype(np.int32)
-    units = random.random((2, BLOCK)).astype(np.float32)
+    units, items = random.random((2, BLOCK)).astype(np.float32), random.integers(0, 10**6, (2, BLOCK)).astype(np.int32)
     for block in range(2):
         scores = product.astype(np.float32) * units[block]
         for bar in (-np.inf, *np.sort(scores)[[0, 1, 100, -1]], np.inf):
-            assert places(product, units, block, bar) == np.flatnonzero(scores >= bar).tolist()
+            found, own = np.full((3, 2 * BLOCK), -7, dtype=np.int32), np.full((3, 2 * BLOCK), np.nan, dtype=np.float32)
+            place, wanted = 2 * BLOCK + 5, np.flatnonzero(scores >= bar)
+            assert either(product, units, items, block, bar, found, own, place) == len(wanted)
+            np.testing.assert_array_equal(found.ravel()[place : place + len(wanted)], items[block, wanted])
+            np.testing.assert_array_equal(own.ravel()[place : place + len(wanted)], scores[wanted])
+            for table, before in ((found, -7), (own, np.nan)):
+                rest = np.delete(table.ravel(), np.s_[place : place + BLOCK])
+                np.testing.assert_array_equal(rest, np.full_like(rest, before))
 
 
 MADE = """

@@ -152,13 +152,29 @@ def test_of_many_similar_items_the_best_come_first_whatever_their_magnitude():
         np.testing.assert_array_equal(found.rank, wanted.rank)
 
 
+def test_numbers_of_items_begin_again_before_they_are_too_large():
+    n = 40
+    near = sp.random_array((n, n), density=0.5, rng=np.random.default_rng(5), format="csr", dtype=np.float32)
+    sources = (SimilaritySource(near, np.ones(10), 1e9), PopularitySource.of(np.arange(n, dtype=np.float32)))
+    batch, own = builders.batch(histories([0, 2, 3]), 0, n), space(n)
+    wanted = Retriever(sources).retrieve(batch, 5)
+    for before in (2**31 - 1, 2**31 - n, 2**31 - 1 - n):
+        own.before[0], own.numbers[:] = before, before
+        found = Retriever(sources).retrieve(batch, 5)
+        np.testing.assert_array_equal(found.item_num, wanted.item_num)
+        np.testing.assert_array_equal(found.score, wanted.score)
+        assert own.before[0] < 2**31 - 1
+    own.before[0], own.numbers[:] = 0, 0
+
+
 def test_where_every_item_is_met_nothing_else_is_written_to():
     n = 6
     near = (np.array([0, n] + [n] * (n - 1)), np.arange(n, dtype=np.int32), np.ones(n, dtype=np.float32))
     source = Similar(0, np.ones(10), 1e9, *map(frozen, near))
     own, behind = space(n), np.full(9, -7, dtype=np.int32)
     met = np.concatenate([np.zeros(len(own.met), dtype=np.int32), behind])
-    noted = own._replace(slots=np.zeros(n, np.int32), met=met[: len(own.met)], sums=np.zeros_like(own.sums))
+    clean = {"numbers": np.zeros(n, np.int32), "before": np.zeros(1, np.int64), "sums": np.zeros_like(own.sums)}
+    noted = own._replace(met=met[: len(own.met)], **clean)
     twice, weight = np.zeros(2, dtype=np.int32), np.ones(2, dtype=np.float32)
     assert sum_up(twice, weight, source, noted, 0, 0) == n
     assert noted.met[1 : n + 1].tolist() == list(range(n))

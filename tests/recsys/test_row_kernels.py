@@ -94,6 +94,27 @@ def test_similar_items_are_the_product_of_two_sparse_matrices(seed, n_items):
 
 
 @settings(max_examples=60, deadline=None)
+@given(SEEDS, st.sampled_from([0, 1, 9, 16, 17, 120, 512, 513, 2_000]), st.sampled_from([1, 20, 100]))
+def test_the_best_come_first_and_of_equal_scores_the_smaller_item_however_many_there_are(seed, n, k):
+    random = np.random.default_rng(seed)
+    items, score = random.permutation(3 * n)[:n].astype(np.int32), scores(random, n)
+    best, best_score = np.full(k, 7, dtype=np.int32), np.full(k, 7, dtype=np.float32)
+    order_kernels.put_in_order(items, score, best, best_score)
+    wanted = sorted(zip((-score).tolist(), items.tolist(), strict=True))[:k]
+    assert best.tolist() == [item for _, item in wanted] + [-1] * (k - len(wanted))
+    assert best_score.tolist() == [-value for value, _ in wanted] + [0] * (k - len(wanted))
+
+
+def test_each_item_of_a_history_comes_once_with_all_its_weight():
+    item, weight = np.array([4, 2, 4, 0, 2, 4], dtype=np.int32), np.array([1, 2, 4, 8, 16, 32], dtype=np.float32)
+    own, own_weight, slots = np.zeros(6, dtype=np.int32), np.zeros(6, dtype=np.float32), np.zeros(5, dtype=np.int32)
+    assert row_kernels.once(item, weight, slots, own, own_weight) == 3
+    assert own[:3].tolist() == [4, 2, 0]
+    assert own_weight[:3].tolist() == [37, 18, 8]
+    assert not slots.any()
+
+
+@settings(max_examples=60, deadline=None)
 @given(SEEDS)
 def test_a_visit_counts_once_for_each_item_with_its_first_entry(seed):
     random = np.random.default_rng(seed)
@@ -227,16 +248,18 @@ def test_the_union_of_proposals_rises_and_says_where_each_of_them_stands(n_items
     proposed = np.random.default_rng(n_items).integers(-1, n_items, count).astype(np.int32)
     proposed[:2] = [-1, n_items - 1]
     noted = [np.zeros(len(proposed) + 2, dtype=np.int32) for _ in range(2)]
-    space = Space(np.zeros(n_items, np.int32), noted[0], np.zeros((1, 1), np.float32), noted[1])
+    slots, numbers, before = np.zeros(0, np.int32), np.full(n_items, 3, np.int32), np.full(1, 3)
+    space = Space(slots, numbers, before, noted[0], np.zeros((1, 1), np.float32), noted[1])
     unused, unused_too = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int64)
     work = Work(
         *(np.empty_like(proposed) for _ in range(6)),
         *(unused, unused, unused[0], unused[0] > 0, unused.view(np.int32), unused, unused_too[0], unused_too),
+        *(unused.view(np.int32)[0], unused[0]),
     )
     count, met = candidate_kernels.union(proposed, work, space, 0)
     expected = [one for one in np.unique(proposed).tolist() if one >= 0]
     assert work.chosen[:count].tolist() == expected
-    assert met == count == np.count_nonzero(space.slots)
+    assert met == count == np.count_nonzero(numbers > 3)
     assert space.met[work.numbers[:count]].tolist() == expected
     assert [expected[space.places[number] - 1] if number else -1 for number in work.proposed] == proposed.tolist()
 
