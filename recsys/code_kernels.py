@@ -165,20 +165,6 @@ sums: Any = _sums(portable=False)
 portable_sums: Any = _sums(portable=True)
 
 
-def _read(context: Any, builder: Any, signature: Any, arguments: Any, which: int, offset: Any) -> Any:
-    """WORD numbers of an array, from a place on."""
-    array = context.make_array(signature.args[which])(context, builder, arguments[which])
-    form = _NUMBER if signature.args[which].dtype == types.int32 else _FLOAT
-    place = builder.bitcast(builder.gep(array.data, [offset]), ir.VectorType(form, WORD).as_pointer())
-    return builder.load(place, align=4)
-
-
-def _reached(builder: Any, score: Any, bar: Any) -> Any:
-    """Which of WORD scores reach a bar, as the bits of a uint64."""
-    reached = builder.fcmp_ordered(">=", score, _spread(builder, bar, WORD))
-    return builder.bitcast(reached, ir.IntType(WORD))
-
-
 def _pack(*, portable: bool) -> Any:
     """The intrinsic that writes down the items of a block whose scores reach a bar.
 
@@ -241,10 +227,13 @@ def _pack(*, portable: bool) -> Any:
 
 
 def _scores(context: Any, scores: Any, first: Any, bar: Any) -> Any:  # noqa: ARG001 - as numba calls it
-    """Which of WORD scores reach a bar."""
+    """Which of WORD scores, from a place on, reach a bar, as the bits of a uint64."""
 
     def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _reached(builder, _read(context, builder, signature, arguments, 0, arguments[1]), arguments[2])
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.VectorType(_FLOAT, WORD).as_pointer())
+        reached = builder.fcmp_ordered(">=", builder.load(place, align=4), _spread(builder, arguments[2], WORD))
+        return builder.bitcast(reached, ir.IntType(WORD))
 
     return types.uint64(scores, types.intp, types.float32), lines
 

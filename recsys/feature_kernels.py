@@ -97,7 +97,7 @@ def matrix(
         user = of_user(events, log_price[own], popularity, now[query], kind_of, counts, until)
         places, pairs = of_pairs(item, events, now[query], kind_of, counts, untouched, half_life_days)
         matched = np.empty((OF_MATCH, len(item)), dtype=np.float32)
-        fill_matches(matched, known_of(item, stats, compared), user, len(item))
+        fill_matches(matched, compared_of(item, stats, compared), user, len(item))
         _fill(values[rows], said, untouched, user, matched, stats, item)
         for at in range(len(places)):
             for column in range(OF_PAIR):
@@ -367,7 +367,7 @@ def _distinct(values: Int64s) -> int:
 
 
 @kernel
-def known_of(item_num: Int32s, stats: Float32s, compared: Int64s) -> Float32s:
+def compared_of(item_num: Int32s, stats: Float32s, compared: Int64s) -> Float32s:
     """float32[KNOWN, n]: what of each item is compared with the user.
 
     Args:
@@ -388,7 +388,7 @@ def fill_matches(values: Float32s, known: Float32s, user: Float64s, n: int) -> N
 
     Args:
         values: float32[OF_MATCH, n or more], to be written to.
-        known: float32[KNOWN, n or more], as :func:`known_of` tells.
+        known: float32[KNOWN, n or more], as :func:`compared_of` tells.
         user: float64[OF_USER + 2], as :func:`of_user` tells.
         n: the number of items.
     """

@@ -78,9 +78,9 @@ def _lower_edge(top: int, magnitude: int) -> np.float32:
 
 
 @kernel
-def _wider(values: Array, width: int) -> Array:
-    """A table of the same rows with more columns."""
-    wider = np.empty((len(values), width), dtype=values.dtype)
+def _wider(values: Array) -> Array:
+    """A table of the same rows with twice as many columns."""
+    wider = np.empty((len(values), 2 * values.shape[1]), dtype=values.dtype)
     for row in range(len(values)):
         for column in range(values.shape[1]):
             wider[row, column] = values[row, column]
@@ -160,6 +160,11 @@ def _next(
     return at, 0
 
 
+_May = tuple[bool, Bools, Int32s]
+_Found = tuple[Int32s, Float32s]
+"""What queries have found: int32[q, ...] and float32[q, ...], with room for more."""
+
+
 class _Noted(NamedTuple):
     """What is noted down of q queries.
 
@@ -174,6 +179,7 @@ class _Noted(NamedTuple):
         reached: int64[q], how many there are up to it.
         bar: float32[q], what is below it is not kept: the lower edge of that bin.
         near: float32[q], below it there is no more to be found: that of the bin of the last that is wanted.
+        product: int32[BLOCK], of the block and the query that are looked at.
     """
 
     asked: Int8s
@@ -186,6 +192,7 @@ class _Noted(NamedTuple):
     reached: Int64s
     bar: Float32s
     near: Float32s
+    product: Int32s
 
 
 @kernel
@@ -201,21 +208,12 @@ def _noted(vectors: Float32s, columns: int) -> _Noted:
         np.zeros(rows, dtype=np.int64),
         np.full(rows, UNKNOWN),
         np.full(rows, UNKNOWN),
+        np.empty(BLOCK, dtype=np.int32),
     )
 
 
 @inner_kernel
-def _look_at(
-    blocks: Blocks,
-    block: int,
-    live: Int64s,
-    k: int,
-    may: tuple[bool, Bools, Int32s],
-    product: Int32s,
-    noted: _Noted,
-    item: Int32s,
-    score: Float32s,
-) -> None:
+def _look_at(blocks: Blocks, block: int, live: Int64s, k: int, may: _May, noted: _Noted, found: _Found) -> None:
     """Look at a block for some queries (int64[l]); what they find stands in tables with room for it.
 
     Args:
@@ -224,32 +222,30 @@ def _look_at(
         live: int64[l].
         k: items that are wanted.
         may: excluded, allowed and slots, as for :func:`_chosen`.
-        product: int32[BLOCK], which is written.
         noted: of all queries.
-        item: int32[q, ...].
-        score: float32[q, ...].
+        found: the tables.
     """
-    (excluded, allowed, slots), columns = may, noted.asked.shape[1]
+    (excluded, allowed, slots), (item, score), columns = may, found, noted.asked.shape[1]
     begin, longest = block * BLOCK, blocks.slack[0]
     for place in range(len(live)):
         row = np.uint64(live[place])
-        used = found = np.uint64(noted.used[row])
-        sums(blocks.codes, begin * columns, noted.asked, row * columns, columns, noted.start[row], product)
+        used = end = np.uint64(noted.used[row])
+        sums(blocks.codes, begin * columns, noted.asked, row * columns, columns, noted.start[row], noted.product)
         behind = row * item.shape[1] + used
         noted.seen[row] += BLOCK
-        count = np.uint64(pack(product, blocks.unit, blocks.items, begin, noted.bar[row], item, score, behind))
+        count = np.uint64(pack(noted.product, blocks.unit, blocks.items, begin, noted.bar[row], item, score, behind))
         top = int(np.float32(noted.length[row] * longest).view(np.int32))
         for at in range(used, used + count):
             own, value = item[row, at], np.float32(score[row, at])
-            item[row, found], score[row, found] = own, value
+            item[row, end], score[row, end] = own, value
             magnitude = min(max((top - int(value.view(np.int32))) >> DROPPED, 0), BINS - 1)
             taken = own >= 0 and not (excluded and slots[own] >> row & 1) and (len(allowed) == 0 or allowed[own])
             noted.counts[row, np.uint64(magnitude)] += np.int32(taken)
-            found += np.uint64(taken)
-        if found > used:
-            reached = noted.reached[row] + np.int64(found - used)
+            end += np.uint64(taken)
+        if end > used:
+            reached = noted.reached[row] + np.int64(end - used)
             edge, reached = _raised(noted.counts, row, noted.last[row], reached, k + k // SPARE)
-            noted.used[row], noted.last[row], noted.reached[row] = found, edge, reached
+            noted.used[row], noted.last[row], noted.reached[row] = end, edge, reached
             noted.bar[row] = _lower_edge(top, edge)
             noted.near[row] = _lower_edge(top, _raised(noted.counts, row, edge, reached, k)[0])
 
@@ -265,15 +261,7 @@ def _most(used: Int64s, live: Int64s) -> int:
 
 @inner_kernel
 def _look_through(
-    blocks: Blocks,
-    block: int,
-    live: Int64s,
-    k: int,
-    may: tuple[bool, Bools, Int32s],
-    product: Int32s,
-    noted: _Noted,
-    item: Int32s,
-    score: Float32s,
+    blocks: Blocks, block: int, live: Int64s, k: int, may: _May, noted: _Noted, found: _Found
 ) -> tuple[int, int]:
     """Look at the blocks without a centre from one on, for all queries together.
 
@@ -286,9 +274,9 @@ def _look_through(
     n_live, plain = len(live), len(blocks.codes) - len(blocks.centre_unit)
     while block < plain:
         n_live = _still(live, n_live, noted.length, blocks.slack[block], noted.near)
-        if n_live == 0 or _most(noted.used, live[:n_live]) + BLOCK > item.shape[1]:
+        if n_live == 0 or _most(noted.used, live[:n_live]) + BLOCK > found[0].shape[1]:
             break
-        _look_at(blocks, block, live[:n_live], k, may, product, noted, item, score)
+        _look_at(blocks, block, live[:n_live], k, may, noted, found)
         block += 1
     return block, n_live
 
@@ -309,22 +297,22 @@ def _chosen(
     """
     rows, columns = len(vectors), blocks.codes.shape[1] * blocks.codes.shape[3]
     plain, noted = len(blocks.codes) - len(blocks.centre_unit), _noted(vectors, columns)
-    product, may, live = np.empty(BLOCK, dtype=np.int32), (excluded, allowed, slots), np.flatnonzero(noted.length)
-    item, score = np.empty((rows, ROOM), dtype=np.int32), np.empty((rows, ROOM), dtype=np.float32)
-    block, n_live = _look_through(blocks, 0, live, k, may, product, noted, item, score)
+    may, live = (excluded, allowed, slots), np.flatnonzero(noted.length)
+    found = np.empty((rows, ROOM), dtype=np.int32), np.empty((rows, ROOM), dtype=np.float32)
+    block, n_live = _look_through(blocks, 0, live, k, may, noted, found)
     while block < plain and n_live > 0:
-        item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])
-        block, n_live = _look_through(blocks, block, live[:n_live], k, may, product, noted, item, score)
+        found = _wider(found[0]), _wider(found[1])
+        block, n_live = _look_through(blocks, block, live[:n_live], k, may, noted, found)
     if n_live == 0 or plain == len(blocks.codes):
-        return _worth_it(noted.used, item, score, noted.bar), noted.seen.sum()
+        return _worth_it(noted.used, *found, noted.bar), noted.seen.sum()
     promised, at = _promised(blocks, (noted.asked, noted.start, noted.length), live[:n_live], noted.near), 0
     while at < n_live:
         at, cluster = _next(promised, noted.near, live, at, n_live)
         one = live[at : min(at + 1, n_live)]
-        if _most(noted.used, one) + BLOCK > item.shape[1]:
-            item, score = _wider(item, 2 * item.shape[1]), _wider(score, 2 * item.shape[1])
-        _look_at(blocks, plain + cluster, one, k, may, product, noted, item, score)
-    return _worth_it(noted.used, item, score, noted.bar), noted.seen.sum() + n_live * len(blocks.centres) * BLOCK
+        if _most(noted.used, one) + BLOCK > found[0].shape[1]:
+            found = _wider(found[0]), _wider(found[1])
+        _look_at(blocks, plain + cluster, one, k, may, noted, found)
+    return _worth_it(noted.used, *found, noted.bar), noted.seen.sum() + n_live * len(blocks.centres) * BLOCK
 
 
 @kernel

@@ -52,7 +52,8 @@ def _count(scores: Float32s, bar: np.float32) -> int:
 def _larger(context: Any, scores: Any, first: Any, count: Any, larger: Any) -> Any:  # noqa: ARG001 - as numba calls it
     """Write (to int32[m]) how many of the first scores (float32[m]) are larger than each of BLOCK from one on.
 
-    LLVM by itself would take vectors of half the length, and bring the counts to memory each time.
+    LLVM by itself would take vectors of half the length, and bring the counts to memory each time. They are floats, as
+    adding 1 to some of many integers becomes three instructions.
     """
 
     def lines(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
