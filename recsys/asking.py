@@ -38,14 +38,18 @@ def batch_of(
     """
     count, n_items, (first, last) = len(queries), len(items), window
     asked_at, policy = queries[0].now, queries[0].parameters.exclude_policy
-    user_num = np.array([users.num(query.user_id) for query in queries], dtype=np.int32)
+    user_num = users.nums([query.user_id for query in queries])
     now = min(max(asked_at, first), last)
     history = stored = history_of(user_num)
-    if any(query.live_events for query in queries):
+    is_live = is_told = False
+    for query in queries:
+        is_live = is_live or bool(query.live_events)
+        is_told = is_told or bool(query.seed_item_ids or query.exclude_item_ids)
+    if is_live:
         told = [live.of(query.user_id, query.live_events) for query in queries]
         history = with_live(stored, told, asked_at, now, first)
     further: list[Int32s] = []
-    if any(query.seed_item_ids or query.exclude_item_ids for query in queries):
+    if is_told:
         seeds = [known_items(items, query.seed_item_ids) for query in queries]
         if any(map(len, seeds)):
             history = history.preceded_by(seeds, np.full(count, now), EventType.VIEW_ITEM)
@@ -53,11 +57,14 @@ def batch_of(
             np.concatenate([known_items(items, query.exclude_item_ids), seed])
             for query, seed in zip(queries, seeds, strict=True)
         ]
+    times, discovery = np.empty(count, dtype=np.int64), np.empty(count, dtype=bool)
+    times.fill(now)
+    discovery.fill(policy != ExcludePolicy.NONE)
     return QueryBatch(
         user_num if history is stored else _stale(user_num, history, stored),
-        np.full(count, now),
+        times,
         history,
-        np.array([policy != ExcludePolicy.NONE] * count),
+        discovery,
         n_items,
         exclusions(history, [policy] * count, n_items, further),
         allowed_items=allowed_items,

@@ -45,24 +45,22 @@ class Identity:
 
 
 class Recommender:
-    """Answers queries from one bundle; safe to share between threads, as nothing in it changes."""
+    """Answers queries from one bundle; safe to share between threads, as nothing in it changes.
 
-    __slots__ = ("_rank_similar", "identity", "model")
+    Attributes:
+        identity: of the bundle.
+        bundle_id: its id.
+        until: end of the data that it was made from, unix seconds.
+        model: all that answers are computed from.
+    """
+
+    __slots__ = ("_rank_similar", "bundle_id", "identity", "model", "until")
 
     def __init__(self, identity: Identity, model: Model) -> None:
         self.identity = identity
+        self.bundle_id, self.until = identity.bundle_id, identity.until
         self.model = model
         self._rank_similar = partial(stages.rank_similar, model, *similar_sources(model.snapshot.sources, model.blend))
-
-    @property
-    def bundle_id(self) -> str:
-        """Id of the bundle."""
-        return self.identity.bundle_id
-
-    @property
-    def until(self) -> int:
-        """End of the data that the bundle was made from, unix seconds."""
-        return self.identity.until
 
     @property
     def created_time(self) -> int:

@@ -33,6 +33,7 @@ from recsys.sources import (
 )
 from recsys.spectral_source import SpectralSource
 from recsys.types import Bools, Float32s, Int32s, Int64s
+from recsys.vocabulary import UNKNOWN
 
 MOST_VISITED, MOST_SEARCHED, MOST_PRODUCTS = 2, 3, 4
 _NO_WEIGHTS, _NO_EVENTS, _NO_VECTORS = np.zeros(1), np.zeros(1, dtype=bool), np.zeros((0, 0), dtype=np.float32)
@@ -101,7 +102,7 @@ class Retriever:
         """What is found, and who has more to say of it."""
         way = self._few if are_few(batch.allowed_items) else self._whole
         vectors = _NO_VECTORS
-        if self._als is not None and (way.others or not self._is_stored or batch.user_num.min(initial=0) < 0):
+        if self._als is not None and (way.others or not self._is_stored or UNKNOWN in batch.user_num.tolist()):
             vectors = self._als.vectors(batch)
             batch = replace(batch, vectors=vectors)
         proposals = [(column, source.propose(batch, k)) for column, source in way.others]

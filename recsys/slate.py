@@ -87,7 +87,7 @@ class Asked(NamedTuple):
     def is_ruled(self) -> bool:
         """Whether anything but the scores orders the slate."""
         rules = self.rules
-        return bool(rules.boosts or rules.pins or rules.caps or rules.diversity or (rules.fatigue and self.shown))
+        return rules is not NO_RULES and bool(rules.boosts or rules.pins or rules.caps or rules.diversity or (rules.fatigue and self.shown))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +239,8 @@ def _ruled(
 
 def _numbers(candidates: Candidates, asked: Sequence[Asked], discovery: Sequence[bool], slots: _AllSlots) -> Float64s:
     """float64[q, m]: the numbers that draw what gets kept places; NaN for queries for which nothing is drawn."""
+    if slots.used == (False, False):
+        return np.empty((len(asked), 0))
     seeds = [each.seed if slots.used[is_new] else 0 for each, is_new in zip(asked, discovery, strict=True)]
     if not any(seeds):
         return np.empty((len(seeds), 0))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
+from itertools import accumulate
 from typing import cast
 
 import numpy as np
 
+from recsys import vocabulary_kernels
 from recsys.kernel import frozen
 from recsys.types import Array, Bytes, Int32s, UInt8s
 
@@ -72,12 +74,13 @@ class Vocabulary:
 
     def nums(self, ids: Sequence[str] | Array) -> Int32s:
         """Rows of many ids: int32[n], -1 where unknown."""
-        if self._later or len(self._ids) == 0 or len(ids) == 0:
-            return np.array([self.num(text) for text in ids], dtype=np.int32)
-        # numpy drops trailing NULs, which no id has.
-        keys = np.array([b"" if text.endswith("\0") else text.encode() for text in ids])
-        rows = np.minimum(self._ids.searchsorted(keys.astype(self._ids.dtype)), len(self._ids) - 1)
-        return np.where(self._ids[rows] == keys, rows, UNKNOWN).astype(np.int32)
+        encoded = [text.encode() for text in ids]
+        ends = np.array([*accumulate(map(len, encoded))], dtype=np.int64)
+        rows = vocabulary_kernels.rows_of(self.letters[0], np.frombuffer(b"".join(encoded), np.uint8), ends)
+        if self._later:
+            for place in np.flatnonzero(rows == UNKNOWN).tolist():
+                rows[place] = self._row_of.get(ids[place], UNKNOWN)
+        return rows
 
     def id(self, num: int) -> str:
         """The id of a row."""

@@ -171,7 +171,12 @@ def _with_lists(query: Query, wire: recommendation_service_pb2.RecommendRequest)
 
 def _seed(user_id: str, now: int) -> int:
     """What draws the explored items: the same for a user within an hour, so that a page that is loaded again stands."""
-    return 1 + zlib.crc32(f"{now // SEED_SECONDS} {user_id}".encode())
+    return 1 + zlib.crc32(user_id.encode(), _hour(now // SEED_SECONDS))
+
+
+@lru_cache(maxsize=4)
+def _hour(number: int) -> int:
+    return zlib.crc32(b"%d " % number)
 
 
 def _rules(wire: recommendation_service_pb2.RecommendRequest, placement: Rules) -> Rules:

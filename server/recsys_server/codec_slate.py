@@ -29,6 +29,8 @@ _SECONDS, _NANOS = b"\x08", b"\x10"
 _HEAD = struct.Struct("<BBBBBfBB")
 _REST = _HEAD.size - 2
 """Bytes of an item besides its own tag and size, its id and its sources."""
+WAITS_A_SECOND = 100_000
+"""A wait is told in steps of ten microseconds."""
 _ONE_BYTE = 127
 """The largest number that the wire holds in one byte."""
 
@@ -113,8 +115,8 @@ def response(
         wait: seconds before the batch of the slate began.
         stages: of that batch; empty where nothing was computed.
     """
+    waited = _waited(round(wait * WAITS_A_SECOND)) if stages else b""
     head = sized(_RECOMMENDATION_ID, recommendation_id.encode())
-    waited = _timing("wait", wait) if stages else b""
     return b"".join((head, _origin(served_from, degraded), waited, _timings(stages), slate))
 
 
@@ -126,6 +128,12 @@ def _origin(served_from: ServedFrom, degraded: tuple[str, ...]) -> bytes:
     ).SerializeToString()
 
 
+@lru_cache(maxsize=4096)
+def _waited(steps: int) -> bytes:
+    """How long a query waited: mostly less than so many steps, each of which is written once."""
+    return _timing("wait", steps / WAITS_A_SECOND)
+
+
 @lru_cache(maxsize=16)
 def _timings(stages: Timings) -> bytes:
     """The same for all answers of a batch."""
@@ -133,7 +141,7 @@ def _timings(stages: Timings) -> bytes:
 
 
 def _timing(stage: str, seconds: float) -> bytes:
-    whole, nanos = divmod(int(seconds * 1e9), 10**9)
+    whole, nanos = divmod(round(seconds * 1e9), 10**9)
     fraction = number(nanos)
     return _until_nanos(stage, whole, len(fraction)) + fraction
 

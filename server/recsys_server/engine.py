@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -115,7 +115,7 @@ class Engine:
         self._turns, self._slates = Pace(), RankingPace()
         self._probe_at = self._quiet_until = self._overload_until = -math.inf
 
-    async def answer(
+    def answer(
         self,
         recommender: Recommender,
         query: Query,
@@ -123,8 +123,8 @@ class Engine:
         method: Method = "answer",
         *,
         shared: bool = False,
-    ) -> Computed:
-        """The slate of one query.
+    ) -> Awaitable[Computed]:
+        """The slate of one query, once it is there.
 
         Args:
             recommender: answers it.
@@ -135,10 +135,10 @@ class Engine:
 
         Raises:
             OverloadedError: too many wait.
-            NoTimeError: the deadline is too close, as things go.
-            DeadlineError: the deadline passed while it waited.
-            DrainingError: the engine is closed.
-            EngineError: the recommender failed.
+            NoTimeError: the deadline is too close, as things go; this may show while it waits, too.
+            DeadlineError: while it waits: the deadline has passed.
+            DrainingError: the engine is closed, or is while it waits.
+            EngineError: while it waits: the recommender failed.
         """
         if self._closed:
             raise _draining()
@@ -149,7 +149,7 @@ class Engine:
             self._loop.call_soon(self._together, self._turn)
         waiting = _Waiting(recommender, method, query, deadline, now, self._loop)
         self._waiting.append(waiting)
-        return await waiting
+        return waiting
 
     def close(self) -> None:
         """Refuse what waits, and all that comes."""

@@ -11,7 +11,7 @@ from recsys.types import Query, ServedFrom, Slate, Trace
 from recsys_server import codec_slate
 from recsys_server.cache import POPULAR_DEPTH, PopularCache, UserCache, popular_depth, user_key
 from recsys_server.codec_slate import Assignments
-from recsys_server.engine import Engine, Timings
+from recsys_server.engine import Computed, Engine, Timings
 from recsys_server.errors import EngineError, NoTimeError
 from recsys_server.telemetry import Telemetry
 
@@ -88,7 +88,7 @@ class Slates:
         """
         try:
             if query.explain or self._keeps_nothing(recommender, query):
-                return await self._serve_computed(recommender, query, assignments, deadline)
+                return _computed(await self._engine.answer(recommender, query, deadline), recommender, assignments)
             if recommender.is_personal(query):
                 return await self._serve_personal(recommender, query, assignments, deadline, lately)
             return await self._serve_popular(recommender, query, assignments, deadline)
@@ -145,8 +145,7 @@ class Slates:
     async def _serve_computed(
         self, recommender: Recommender, query: Query, assignments: Assignments, deadline: float
     ) -> Served:
-        computed = await self._engine.answer(recommender, query, deadline)
-        return _encoded(recommender, computed.slate, assignments, computed.wait, computed.stages)
+        return _computed(await self._engine.answer(recommender, query, deadline), recommender, assignments)
 
     async def _cut_popular(self, recommender: Recommender, query: Query) -> tuple[Slate, bool]:
         """The popular slate as a query wants it, and whether that is all the catalogue has for it."""
@@ -158,11 +157,14 @@ class Slates:
         return cut, complete
 
 
-def _encoded(
-    recommender: Recommender, slate: Slate, assignments: Assignments, wait: float = 0.0, stages: Timings = ()
-) -> Served:
+def _computed(computed: Computed, recommender: Recommender, assignments: Assignments) -> Served:
+    slate, wait, stages = computed
     encoded = codec_slate.slate(slate, recommender.bundle_id, assignments)
     return Served(encoded, slate.served_from, slate.degraded, wait, stages, slate.trace)
+
+
+def _encoded(recommender: Recommender, slate: Slate, assignments: Assignments) -> Served:
+    return _computed(Computed(slate, 0.0, ()), recommender, assignments)
 
 
 def _cut(deep: Slate, query: Query) -> Slate:

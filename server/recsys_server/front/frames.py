@@ -113,11 +113,10 @@ class Frames(asyncio.Protocol):
 
     def send(self, kind: Kind, number: int, body: bytes = b"") -> None:
         """Send a frame; nothing where the other end has gone."""
-        frame = framed(kind, number, body)
         if self._gathered is not None:
-            self._gathered.append(frame)
+            self._gathered += (_HEAD.pack(len(body), kind, number), body)
         elif self._transport is not None:
-            self._transport.write(frame)
+            self._transport.write(framed(kind, number, body))
 
     def together(self, call: Callable[[], None]) -> None:
         """Call something, and send the frames that it sends as one: each write is a call of the system."""

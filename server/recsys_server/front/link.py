@@ -146,7 +146,8 @@ class FrontLink:
 
     def _reply(self, number: int, kind: Kind, body: bytes) -> None:
         self._inside.pop(number, None)
-        self._send(kind, number, body)
+        if self._frames is not None:
+            self._frames.send(kind, number, body)
 
     def _lost(self) -> None:
         gone, self._inside = self._inside, {}
