@@ -9,10 +9,14 @@ from functools import partial
 
 from recsys_server import lean_imports
 
+SWITCH_SECONDS = 0.0002
+"""A thread that writes keeps the interpreter's lock no longer than this from who serves."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve; the exit status: 0 after a drain, 1 when it cannot serve, 2 for wrong use."""
     lean_imports.refuse()
+    sys.setswitchinterval(SWITCH_SECONDS)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait must not take the processor from the engine
     for library in ("OMP", "OPENBLAS"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # nor should those that help: the front needs it too

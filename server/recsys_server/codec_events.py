@@ -83,10 +83,11 @@ def _event_violations(event: event_pb2.Event, now: int) -> Iterator[str]:
         yield f"event_type: {event.event_type or 'required'}{' is not known' if event.event_type else ''}"
     if not event.item_id and event.event_type != event_pb2.EVENT_TYPE_SEARCH:
         yield "item_id: required unless event_type is EVENT_TYPE_SEARCH"
-    for field in _IDS:
-        text = getattr(event, field)
-        if len(text.encode()) > MAX_ID_BYTES or "\0" in text:
-            yield f"{field}: at most {MAX_ID_BYTES} bytes, none of them NUL"
+    texts = (event.event_id, event.user_id, event.item_id, event.session_id, event.recommendation_id)
+    if not _is_short("".join(texts)):  # mostly they are short together
+        for field, text in zip(_IDS, texts, strict=True):
+            if not _is_short(text):
+                yield f"{field}: at most {MAX_ID_BYTES} bytes, none of them NUL"
     if not 0 <= _time(event, now) <= now + AHEAD_SECONDS:
         yield "event_time: must be from 1970 to at most a day ahead"
     if event.HasField("quantity") and not 0 < event.quantity < math.inf:
@@ -95,6 +96,10 @@ def _event_violations(event: event_pb2.Event, now: int) -> Iterator[str]:
         yield "price: must be 0 or more and finite"
     if not 0 <= event.position <= MAX_POSITION:
         yield f"position: must be 0 (unknown) to {MAX_POSITION}"
+
+
+def _is_short(text: str) -> bool:
+    return len(text.encode()) <= MAX_ID_BYTES and "\0" not in text
 
 
 def _time(event: event_pb2.Event, now: int) -> int:

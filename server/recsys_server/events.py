@@ -11,6 +11,8 @@ from recsys.errors import StateError
 from recsys.event_log import Appended, EventLog, LoggedEvent
 from recsys_server.errors import DeadlineError, OverloadedError, StorageError
 
+PAUSE_SECONDS = 0.05
+"""Between the starts of two transactions: each takes the interpreter's lock from who serves a few times."""
 MOST_TOGETHER = 5_000
 """Events of one transaction, beyond which a further call waits for the next one."""
 _log = logging.getLogger(__name__)
@@ -19,7 +21,10 @@ _Call = tuple[Sequence[LoggedEvent], asyncio.Future[_Accepted]]
 
 
 class Recorder:
-    """Appends the events of many calls to a log: while one transaction is on its way to the disk, the next one gathers.
+    """Appends the events of many calls to a log.
+
+    While one transaction is on its way to the disk, and for a while after, the next one gathers; who comes after a
+    pause waits for nothing.
 
     Args:
         log: this object alone uses it.
@@ -36,6 +41,7 @@ class Recorder:
         self._waiting: list[_Call] = []
         self._thread = ThreadPoolExecutor(1, "events")
         self._writing: asyncio.Task[None] | None = None
+        self._next_at = 0.0
 
     async def record(self, events: Sequence[LoggedEvent], deadline: float) -> list[bool]:
         """Store events; whether each is new. When it returns they are on disk.
@@ -73,11 +79,14 @@ class Recorder:
         self._log.close()
 
     async def _write_all(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._waiting:
+            await asyncio.sleep(max(0.0, self._next_at - loop.time()))
+            self._next_at = loop.time() + PAUSE_SECONDS
             calls = self._next_calls()
             together = [event for events, _ in calls for event in events]
             try:
-                appended = await asyncio.get_running_loop().run_in_executor(self._thread, self._log.append, together)
+                appended = await loop.run_in_executor(self._thread, self._log.append, together)
                 self._told(together, appended)
             except StateError as error:
                 _log.error("events were not stored: %s", error)  # a disk's error has no trace
