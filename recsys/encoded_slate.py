@@ -76,16 +76,16 @@ def encoded(
         letters: of the items' ids.
         sources: the names of the S sources.
     """
-    names, lengths, columns = _written(sources)
+    names, lengths, columns = written(sources)
     lying = (slates.starts, slates.position, slates.score, slates.draw, slates.candidates)
-    out, begun = encoding_kernels.slates(*lying, rank, *letters, names, lengths, columns, _EXPLORED)
+    out, begun = encoding_kernels.slates(*lying, rank, *letters, names, lengths, columns, REASON_EXPLORED)
     data, ends, starts = out.tobytes(), begun.tolist(), slates.starts.tolist()
     parts = zip(pairwise(ends), pairwise(starts), strict=True)
     return [EncodedItems(data[begin:end], last - first) for (begin, end), (first, last) in parts]
 
 
 @lru_cache(maxsize=16)
-def _written(sources: tuple[str, ...]) -> tuple[UInt8s, Int64s, Int64s]:
+def written(sources: tuple[str, ...]) -> tuple[UInt8s, Int64s, Int64s]:
     """The sources as an item holds them, in alphabetical order, their lengths and their columns."""
     columns = sorted(range(len(sources)), key=sources.__getitem__)
     parts = [sized(_tag(_SOURCES), sources[column].encode()) for column in columns]
@@ -124,7 +124,8 @@ def _reason(rule: RuleReason) -> UInt8s:
     return np.frombuffer(sized(_tag(_REASONS), sized(_tag(_RULE), told)), dtype=np.uint8)
 
 
-_EXPLORED = _reason(EXPLORED)
+REASON_EXPLORED = _reason(EXPLORED)
+"""uint8[e]: that an item was drawn, as it is written."""
 
 
 def items(slate: bytes) -> Iterator[SlateItem]:

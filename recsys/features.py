@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys import feature_kernels
+from recsys import feature_kernels, history_kernels
 from recsys.candidates import Candidates
 from recsys.item_stats import ITEM_COLUMNS, KINDS, ItemStats
 from recsys.kernel import frozen
@@ -125,7 +125,7 @@ def known_of(context: Context) -> tuple[Any, ...]:
         history.item_num,
         history.event_type,
         history.time,
-        np.log1p(history.price),
+        history_kernels.log_prices(history.price),
         history.session_num,
     )
 

@@ -142,6 +142,15 @@ def decayed(
     return weight
 
 
+@brief_kernel
+def log_prices(price: Float32s) -> Float32s:
+    """float32[m]: the logarithm of 1 and each price; NaN where it is unknown."""
+    logs = np.empty(len(price), dtype=np.float32)
+    for at in range(len(price)):
+        logs[at] = np.log1p(price[at])
+    return logs
+
+
 @kernel
 def vectors_of(users: Int32s, halves: UInt16s) -> Float32s:
     """float32[q, d]: the vectors of some users (int32[q]), from the bits of float16[n, d], all finite; zeros for -1."""

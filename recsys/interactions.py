@@ -171,3 +171,14 @@ class Histories:
             entries: ENTRY[m].
         """
         return Histories(*history_kernels.preceded(starts, entries, self.indptr, self.columns))
+
+
+UNREAD = Histories(
+    np.zeros(0, dtype=np.int64),
+    np.zeros(0, dtype=np.int32),
+    np.zeros(0, dtype=np.int8),
+    np.zeros(0, dtype=np.int64),
+    np.zeros(0, dtype=np.float32),
+    np.zeros(0, dtype=np.int32),
+)
+"""Stands for those of a batch's users where compiled code reads them itself."""

@@ -9,9 +9,11 @@ from functools import partial
 import numpy as np
 
 from recsys import stages
-from recsys.asking import asked_of, batch_of, known_items
+from recsys.asking import asked_of, batch_of, known_items, needs_histories
 from recsys.candidates import Candidates
+from recsys.interactions import UNREAD, Histories
 from recsys.model import Model
+from recsys.one_call import OneCall
 from recsys.queries import QueryBatch, for_users
 from recsys.rules import EVERY_ITEM
 from recsys.served import proposers, slates_of
@@ -32,6 +34,7 @@ from recsys.types import (
 )
 from recsys.vocabulary import UNKNOWN
 
+Together = Callable[[Sequence[Query], Stopwatch], tuple[list[Slate], list[Exception]]]
 Rank = Callable[[QueryBatch, Sequence[Asked], ServingParameters, Stopwatch], Ranked]
 
 
@@ -54,12 +57,13 @@ class Recommender:
         model: all that answers are computed from.
     """
 
-    __slots__ = ("_rank_similar", "bundle_id", "identity", "model", "until")
+    __slots__ = ("_one_call", "_rank_similar", "bundle_id", "identity", "model", "until")
 
     def __init__(self, identity: Identity, model: Model) -> None:
         self.identity = identity
         self.bundle_id, self.until = identity.bundle_id, identity.until
         self.model = model
+        self._one_call = OneCall(model)
         self._rank_similar = partial(stages.rank_similar, model, *similar_sources(model.snapshot.sources, model.blend))
 
     @property
@@ -93,12 +97,12 @@ class Recommender:
             queries: any number.
             timer: a clock in seconds, for the stages' durations.
         """
-        return self._grouped(queries, timer, self.rank)
+        return self._grouped(queries, timer, self._at_once)
 
     def similar(self, queries: Sequence[Query], timer: Timer) -> Answer:
         """Items like each query's seed items, as :meth:`answer` otherwise; nothing of who asks comes into it."""
         impersonal = [query._replace(user_id="", live_events=(), shown=(), explain=False) for query in queries]
-        return self._grouped(impersonal, timer, self._rank_similar)
+        return self._grouped(impersonal, timer, partial(self._by_stages, rank=self._rank_similar))
 
     def rank_items(self, queries: Sequence[Query], timer: Timer) -> Answer:
         """The caller's own candidates, which stand in place of each query's seed items, best first for its user.
@@ -131,22 +135,40 @@ class Recommender:
         batch = for_users(self.model.snapshot.histories, user_num, self.until, len(self.model.items), policy)
         return replace(batch, allowed_items=self.model.catalogue.servable(self.until))
 
-    def _grouped(self, queries: Sequence[Query], timer: Timer, rank: Rank) -> Answer:
+    def _grouped(self, queries: Sequence[Query], timer: Timer, together: Together) -> Answer:
         """Queries that are served alike are answered together."""
         stopwatch = Stopwatch(timer)
         groups = _alike(queries)
         if len(groups) == 1:
-            slates, failures = self._together(queries, stopwatch, rank)
+            slates, failures = together(queries, stopwatch)
             return Answer(tuple(slates), stopwatch.seconds, _distinct(failures))
         placed: dict[int, Slate] = {}
         errors: list[Exception] = []
         for places in groups:
-            slates, failures = self._together([queries[place] for place in places], stopwatch, rank)
+            slates, failures = together([queries[place] for place in places], stopwatch)
             placed |= zip(places, slates, strict=True)
             errors += failures
         return Answer(tuple(placed[place] for place in range(len(queries))), stopwatch.seconds, _distinct(errors))
 
-    def _together(
+    def _at_once(self, queries: Sequence[Query], stopwatch: Stopwatch) -> tuple[list[Slate], list[Exception]]:
+        """The slates of queries of one group in one compiled call, as far as that makes them; the others by stages.
+
+        So are they where it fails, which tells what failed.
+        """
+        failed: list[Exception] = []
+        try:
+            found = self._one_call.slates(queries, self.batch, stopwatch)
+        except Exception as error:  # noqa: BLE001 - whatever failed, the stages one by one may still answer
+            found, failed = [None] * len(queries), [error]
+        left = [place for place, slate in enumerate(found) if slate is None]
+        if left:
+            slates, errors = self._by_stages([queries[place] for place in left], stopwatch, self.rank)
+            for place, slate in zip(left, slates, strict=True):
+                found[place] = slate
+            failed = errors or failed
+        return [slate for slate in found if slate is not None], failed
+
+    def _by_stages(
         self, queries: Sequence[Query], stopwatch: Stopwatch, rank: Rank
     ) -> tuple[list[Slate], list[Exception]]:
         """The slates of queries of one group; of each alone where they fail together, so that the others stay whole."""
@@ -155,21 +177,29 @@ class Recommender:
         stopwatch.lap("look_up")
         ranked = rank(batch, asked, queries[0].parameters, stopwatch)
         if ranked.errors and len(queries) > 1:
-            alone = [self._together([query], stopwatch, rank) for query in queries]
+            alone = [self._by_stages([query], stopwatch, rank) for query in queries]
             return [slates[0] for slates, _ in alone], [error for _, errors in alone for error in errors]
         slates = slates_of(self.model, batch, ranked, queries)
         stopwatch.lap("encode")
         return slates, [*ranked.errors]
 
-    def batch(self, queries: Sequence[Query]) -> QueryBatch:
-        """Queries of one condition and time as arrays."""
+    def batch(self, queries: Sequence[Query], *, unread: bool = False) -> QueryBatch:
+        """Queries of one condition and time as arrays.
+
+        Args:
+            queries: at least one.
+            unread: whether histories may be left to who asks, where nothing else needs them.
+        """
         model, first = self.model, queries[0]
         allowed = model.catalogue.servable(first.now)
         if first.rules.condition != EVERY_ITEM:
             wanted = model.catalogue.mask(first.rules.condition, model.items)
             allowed = wanted if allowed is None else wanted & allowed
         window = (self.identity.until, model.latest)
-        return batch_of(queries, model.users, model.items, model.live, model.history_of, window, allowed)
+        history_of = model.history_of
+        if unread and not needs_histories(queries) and not model.retriever.reads_histories(allowed):
+            history_of = _unread
+        return batch_of(queries, model.users, model.items, model.live, history_of, window, allowed)
 
     def _ordered(self, query: Query) -> tuple[Slate, list[Exception]]:
         """One query's own candidates as a slate, and what failed on the way."""
@@ -205,6 +235,10 @@ class Recommender:
             score[order] = sorted_score
             return score, proposers(self.model.snapshot.source_names, candidates, np.argsort(order))
         return None
+
+
+def _unread(user_num: Int32s) -> Histories:  # noqa: ARG001 - as what reads them
+    return UNREAD
 
 
 def _distinct(errors: Sequence[Exception]) -> tuple[Exception, ...]:

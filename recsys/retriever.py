@@ -17,10 +17,22 @@ from recsys.fetching import EVERY_ITEM, MOST_SIMILAR, space
 from recsys.held_kernels import Held, hold
 from recsys.item_blocks import ItemBlocks
 from recsys.item_index import are_few
+from recsys.interactions import UNREAD
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
 from recsys.retrieve_kernels import OF_ALS, OF_SPECTRAL, Asked, Found
-from recsys.source_kernels import NONE, History, Popular, Product, Searched, Similar, Sources, Spectral, Visited
+from recsys.source_kernels import (
+    NONE,
+    History,
+    Popular,
+    Product,
+    Searched,
+    Similar,
+    Sources,
+    Space,
+    Spectral,
+    Visited,
+)
 from recsys.sources import (
     AlsSource,
     CandidateSource,
@@ -45,6 +57,8 @@ _NOT_POPULAR = Popular(NONE, _NO_SCORES)
 _NOT_SPECTRAL = Spectral(NONE, _NO_WEIGHTS, 0.0, _NO_SCORES, _NO_BITS)
 _NOT_SEARCHED = Searched(NONE, OF_ALS, _NO_BITS, ItemBlocks.of(np.zeros((1, 1), dtype=np.float32)).arrays)
 _NO_PRODUCT = Product(NONE, OF_ALS, _NO_BITS, EVERY_ITEM, searched=False)
+
+Arguments = tuple[Held, Asked, Int32s, Float32s, Int32s, Float32s, Merging, Space]
 
 
 class Retriever:
@@ -100,17 +114,29 @@ class Retriever:
         self, batch: QueryBatch, k: int, weights: Float32s, limit: int, reserved: Bools
     ) -> tuple[Found, list[tuple[int, Say]]]:
         """What is found, and who has more to say of it."""
+        arguments, further = self.arguments(batch, k, weights, limit, reserved)
+        history = batch.history
+        own = History(history.indptr, history.item_num, history.event_type, history.time, history.session_num)
+        return retrieve_kernels.retrieved(arguments[0], own, *arguments[1:]), further
+
+    def arguments(
+        self, batch: QueryBatch, k: int, weights: Float32s, limit: int, reserved: Bools
+    ) -> tuple[Arguments, list[tuple[int, Say]]]:
+        """What :func:`recsys.retrieve_kernels.retrieved` takes besides histories, and who has more to say behind it.
+
+        The histories of a batch may be UNREAD where this reads none (:meth:`reads_histories`); what the call takes for
+        the vectors of users who are not stored is 0 then.
+        """
         way = self._few if are_few(batch.allowed_items) else self._whole
-        vectors = _NO_VECTORS
-        if self._als is not None and (way.others or not self._is_stored or UNKNOWN in batch.user_num.tolist()):
+        vectors, is_read = _NO_VECTORS, batch.history is not UNREAD
+        if self._als is not None and is_read and (way.others or not self._is_stored or UNKNOWN in batch.user_num.tolist()):
             vectors = self._als.vectors(batch)
             batch = replace(batch, vectors=vectors)
         proposals = [(column, source.propose(batch, k)) for column, source in way.others]
         starts = _starts(self._widths, k, tuple((at, each.item_num.shape[1]) for at, each in proposals))
-        history, allowed = batch.history, EVERY_ITEM if batch.allowed_items is None else batch.allowed_items
-        found = retrieve_kernels.retrieved(
+        allowed = EVERY_ITEM if batch.allowed_items is None else batch.allowed_items
+        arguments = (
             way.held,
-            History(history.indptr, history.item_num, history.event_type, history.time, history.session_num),
             Asked(batch.user_num, batch.now, batch.discovery, batch.excluded, allowed),
             self._most_popular(batch, k),
             vectors,
@@ -118,7 +144,12 @@ class Retriever:
             Merging(starts, SCALE_RANK, LEAST_SCALE, weights, limit, reserved),
             space(batch.n_items),
         )
-        return found, [(at, each.say) for at, each in proposals if each.say is not None and at not in way.told]
+        return arguments, [(at, each.say) for at, each in proposals if each.say is not None and at not in way.told]
+
+    def reads_histories(self, allowed: Bools | None) -> bool:
+        """Whether :meth:`arguments` looks at histories, where these items (bool[n_items]; None: all) are allowed."""
+        way = self._few if are_few(allowed) else self._whole
+        return bool(way.others) or not self._is_stored
 
     def _most_popular(self, batch: QueryBatch, k: int) -> Int32s:
         """The most popular of the allowed items, as many as the queries may need."""

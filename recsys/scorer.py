@@ -57,6 +57,11 @@ class Scorer:
         strangers = _coded(forest, NOT_TOUCHED[None], features[1], own[1:3], 0)
         return cls(forest, stats, own, frozen(items), frozen(strangers))
 
+    @property
+    def held(self) -> tuple[Any, ...]:
+        """What :func:`recsys.scoring_kernels.score` takes first and last, whoever asks."""
+        return (*self._prepared, *self._shared)
+
     def score(self, context: Context) -> Float32s:
         """float32[n]: the score of each candidate.
 

@@ -36,13 +36,13 @@ def slates_of(model: Model, batch: QueryBatch, ranked: Ranked, queries: Sequence
     slates, candidates = ranked.slates, ranked.candidates
     if candidates is None:
         served_from = ServedFrom.FALLBACK if ranked.degraded else ServedFrom.POPULAR_CACHE
-        return [Slate(_popular(model, slate), served_from, ranked.degraded) for slate in slates]
+        return [Slate(popular_of(model, slate), served_from, ranked.degraded) for slate in slates]
     encoded = encoded_slate.encoded(slates, candidates.rank, model.items.letters, ranked.names)
     starts = batch.history.indptr.tolist()
     answered = []
     for row, query in enumerate(queries):
         if starts[row] == starts[row + 1]:
-            answered.append(Slate(_popular(model, slates[row]), ServedFrom.POPULAR_CACHE))
+            answered.append(Slate(popular_of(model, slates[row]), ServedFrom.POPULAR_CACHE))
             continue
         plain = row not in slates.apart and not query.explain
         items = encoded[row] if plain else _items(model, batch, row, ranked, candidates, explain=query.explain)
@@ -53,7 +53,7 @@ def slates_of(model: Model, batch: QueryBatch, ranked: Ranked, queries: Sequence
     return answered
 
 
-def _popular(model: Model, slate: RankedItems) -> tuple[SlateItem, ...]:
+def popular_of(model: Model, slate: RankedItems) -> tuple[SlateItem, ...]:
     """The items of a slate that only popularity and rules made."""
     sources = [POPULARITY] * len(slate.item_num)
     return _listed(model, slate, sources, slate.reasons)

@@ -45,7 +45,7 @@ class Slots(NamedTuple):
         return places
 
 
-class _AllSlots(NamedTuple):
+class AllSlots(NamedTuple):
     """Slots as arrays.
 
     Attributes:
@@ -60,10 +60,11 @@ class _AllSlots(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _together(slots: tuple[Slots, ...]) -> _AllSlots:
+def side_by_side(slots: tuple[Slots, ...]) -> AllSlots:
+    """Slots as arrays."""
     shares = np.array([each.shares for each in slots], dtype=np.float64).reshape(len(slots), 2)
     used = (bool(shares[:, 0].any()), bool(shares[:, 1].any()))
-    return _AllSlots(np.array([each.source for each in slots], dtype=np.int64), shares, used)
+    return AllSlots(np.array([each.source for each in slots], dtype=np.int64), shares, used)
 
 
 class Asked(NamedTuple):
@@ -148,8 +149,10 @@ def assemble(
         slots: places kept for some sources' candidates, the first ones first.
         shelf: what rules know of the items.
     """
-    all_slots, discovery = _together(tuple(slots)), batch.discovery.tolist()
+    all_slots, discovery = side_by_side(tuple(slots)), batch.discovery.tolist()
     sizes = np.array([0 if each.is_ruled else each.size for each in asked], dtype=np.int64)
+    seeds = seeds_of(asked, discovery, all_slots)
+    most = int(np.fmax.reduce(candidates.rank, axis=None, initial=0)) if any(seeds) else 0
     slates = RankedSlates(
         candidates.item_num,
         *slate_kernels.best(
@@ -160,7 +163,7 @@ def assemble(
             all_slots.sources,
             all_slots.shares,
             batch.discovery,
-            _numbers(candidates, asked, discovery, all_slots),
+            numbers_of(seeds, most),
         ),
     )
     starts = slates.starts.tolist()
@@ -237,14 +240,23 @@ def _ruled(
     return _ranked(part, best, reasons, [each.propensity for each in placed], popular)
 
 
-def _numbers(candidates: Candidates, asked: Sequence[Asked], discovery: Sequence[bool], slots: _AllSlots) -> Float64s:
-    """float64[q, m]: the numbers that draw what gets kept places; NaN for queries for which nothing is drawn."""
+def seeds_of(asked: Sequence[Asked], discovery: Sequence[bool], slots: AllSlots) -> list[int]:
+    """What each query draws by where places are kept; 0 where it draws nothing."""
     if slots.used == (False, False):
-        return np.empty((len(asked), 0))
-    seeds = [each.seed if slots.used[is_new] else 0 for each, is_new in zip(asked, discovery, strict=True)]
+        return [0] * len(asked)
+    return [each.seed if slots.used[is_new] else 0 for each, is_new in zip(asked, discovery, strict=True)]
+
+
+def numbers_of(seeds: Sequence[int], most: int) -> Float64s:
+    """float64[q, m]: the numbers that draw what gets kept places; NaN for queries for which nothing is drawn.
+
+    Args:
+        seeds: of the queries.
+        most: items that one source proposes for one of them, or more; what is drawn first stays the same.
+    """
     if not any(seeds):
         return np.empty((len(seeds), 0))
-    numbers = np.full((len(seeds), int(np.fmax.reduce(candidates.rank, axis=None, initial=0))), np.nan)
+    numbers = np.full((len(seeds), most), np.nan)
     for row, seed in zip(numbers, seeds, strict=True):
         if seed:
             _draw(row, seed)

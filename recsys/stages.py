@@ -57,6 +57,14 @@ class Stopwatch:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
 
+    def laps(self, stages: Sequence[str], parts: Sequence[float]) -> None:
+        """The time since the last lap belongs to these stages, in these parts."""
+        now, whole = self._timer(), sum(parts)
+        for stage, part in zip(stages, parts, strict=True):
+            own = (now - self._last) * part / whole if whole else 0.0
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + own
+        self._last = now
+
 
 def rank(
     model: Model, batch: QueryBatch, asked: Sequence[Asked], parameters: ServingParameters, stopwatch: Stopwatch
@@ -74,7 +82,7 @@ def rank(
     starts = batch.history.indptr.tolist()
     for row, each in enumerate(asked):
         if starts[row] == starts[row + 1]:
-            slates.apart[row] = _popular_slate(model, batch, row, each)
+            slates.apart[row] = popular_slate(model, batch, row, each)
     stopwatch.lap("slate")
     return Ranked(slates, candidates, names, ("ranker",) if errors else (), errors, context)
 
@@ -170,11 +178,11 @@ def _scored(
 
 def _popular(model: Model, batch: QueryBatch, asked: Sequence[Asked], error: Exception) -> Ranked:
     """The popular slates of a batch for which retrieval failed."""
-    slates = [_popular_slate(model, batch, row, each) for row, each in enumerate(asked)]
+    slates = [popular_slate(model, batch, row, each) for row, each in enumerate(asked)]
     return Ranked(RankedSlates.of(slates), None, (), ("retrieval",), (error,))
 
 
-def _popular_slate(model: Model, batch: QueryBatch, row: int, asked: Asked) -> RankedItems:
+def popular_slate(model: Model, batch: QueryBatch, row: int, asked: Asked) -> RankedItems:
     """The popular slate; an empty one where popular items must not fill up."""
     return popular_items(batch, row, asked, model.popular, model.shelf) if asked.fill else NOTHING
 

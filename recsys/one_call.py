@@ -1,0 +1,102 @@
+"""Slates of queries that ask for nothing but the best of both stages: most queries, in one compiled call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from recsys import answer_kernels
+from recsys.answer_kernels import NO_HISTORY, STAGES, Known
+from recsys.asking import asked_of
+from recsys.encoded_slate import REASON_EXPLORED, EncodedItems, written
+from recsys.held_kernels import Held, hold
+from recsys.kernel import frozen
+from recsys.model import Model
+from recsys.queries import QueryBatch
+from recsys.scorer import Scorer
+from recsys.served import popular_of
+from recsys.slate import Asked, numbers_of, seeds_of, side_by_side
+from recsys.stages import Stopwatch, popular_slate
+from recsys.types import Query, ServedFrom, ServingParameters, Slate
+
+
+class OneCall:
+    """Makes the slates that :mod:`recsys.stages` makes, to the last bit, where these need none of its detours.
+
+    Args:
+        model: that answers; without a scorer no slate is made here.
+    """
+
+    __slots__ = ("_known", "_model", "_slots")
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._slots = side_by_side(model.slots)
+        self._known = None if model.scorer is None else self._hold(model.scorer)
+
+    def _hold(self, scorer: Scorer) -> Held:
+        model, slots = self._model, self._slots
+        histories = model.snapshot.histories
+        known = Known(
+            frozen(histories.indptr),
+            tuple(map(frozen, histories.columns)),
+            *scorer.held,
+            slots.sources,
+            slots.shares,
+            *model.items.letters,
+            *written(model.snapshot.source_names),
+            REASON_EXPLORED,
+        )
+        return hold(known)
+
+    def slates(
+        self, queries: Sequence[Query], batch_of: Callable[..., QueryBatch], stopwatch: Stopwatch
+    ) -> list[Slate | None]:
+        """One slate a query; None where its stages have to be gone through one by one.
+
+        Args:
+            queries: at least one, all served alike.
+            batch_of: makes arrays of them, as :meth:`recsys.recommender.Recommender.batch` tells.
+            stopwatch: learns what each stage took.
+
+        Raises:
+            Exception: whatever a stage raises.
+        """
+        model, parameters = self._model, queries[0].parameters
+        asked = [asked_of(query, model.items) for query in queries]
+        if self._known is None or not _are_plain(queries, asked, parameters):
+            return [None] * len(queries)
+        batch = batch_of(queries, unread=True)
+        cut = parameters.candidates_per_source, model.blend, parameters.candidates, model.snapshot.reserved
+        (sources, *arguments), further = model.retriever.arguments(batch, *cut)
+        if further:
+            return [None] * len(queries)
+        told, sizes = batch.history, np.array([each.size for each in asked], dtype=np.int64)
+        numbers = numbers_of(seeds_of(asked, batch.discovery.tolist(), self._slots), parameters.candidates_per_source)
+        stopwatch.lap("look_up")
+        out, begun, count, laps = answer_kernels.answered(
+            self._known, sources, (told.indptr, *told.columns), *arguments, sizes, numbers
+        )
+        stopwatch.laps(STAGES, laps.tolist())
+        data, ends, slates = out.tobytes(), begun.tolist(), list[Slate | None]()
+        for row, items in enumerate(count.tolist()):
+            if items == NO_HISTORY:
+                popular = popular_of(model, popular_slate(model, batch, row, asked[row]))
+                slates.append(Slate(popular, ServedFrom.POPULAR_CACHE))
+            elif items < asked[row].size and asked[row].fill:
+                slates.append(None)
+            else:
+                slates.append(Slate(EncodedItems(data[ends[row] : ends[row + 1]], items), ServedFrom.MODEL))
+        stopwatch.lap("encode")
+        return slates
+
+
+def _are_plain(queries: Sequence[Query], asked: Sequence[Asked], parameters: ServingParameters) -> bool:
+    """Whether queries want what both stages order, and no more than that."""
+    if parameters.sources or parameters.by_cycle or not parameters.use_ranker:
+        return False
+    for query, each in zip(queries, asked, strict=True):
+        if query.explain or query.trace or each.is_ruled:
+            return False
+    return True
