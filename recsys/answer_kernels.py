@@ -1,7 +1,9 @@
 """From the users of a batch to the bytes of their slates in one compiled call, for queries that ask for nothing else.
 
 It calls what the stages are made of, one after the other. What it saves is handing arrays over and back between them,
-and the code around that, which is no longer in the processor's cache when it is wanted: half a millisecond of a batch.
+and the code around that, which is no longer in the processor's cache when it is wanted: a third of a millisecond of a
+batch. As nobody outside can tell then what each stage took, it looks at the clock itself; nothing it finds depends on
+that.
 """
 
 from __future__ import annotations
@@ -75,8 +77,8 @@ class Known(NamedTuple):
 @kernel
 def answered(
     known: Held,
-    sources: Held,
     told: Rows,
+    sources: Held,
     asked: Asked,
     popular: Int32s,
     given: Float32s,
@@ -91,8 +93,8 @@ def answered(
 
     Args:
         known: a :class:`Known`.
-        sources: as for :func:`recsys.retrieve_kernels.retrieved`, like all down to ``space``.
         told: the queries' histories; of no row where they are those of the users.
+        sources: as for :func:`recsys.retrieve_kernels.retrieved`, like all down to ``space``.
         asked: the queries.
         popular: int32[m].
         given: float32[q, d].
@@ -146,9 +148,20 @@ def answered(
     kept = fixed.slot_sources, fixed.slot_shares
     starts, position, falling, draw = best(query, margin, rank, sizes, *kept, asked.discovery, numbers)
     laps[4] = seconds()
-    names = fixed.names, fixed.lengths, fixed.columns_of, fixed.explored
-    letters = fixed.first_ids, fixed.later_ids
-    out, begun = slates(starts, position, falling, draw, candidate, rank, *letters, *names)
+    out, begun = slates(
+        starts,
+        position,
+        falling,
+        draw,
+        candidate,
+        rank,
+        fixed.first_ids,
+        fixed.later_ids,
+        fixed.names,
+        fixed.lengths,
+        fixed.columns_of,
+        fixed.explored,
+    )
     count = np.diff(starts)
     for row in range(len(count)):
         if indptr[row] == indptr[row + 1]:

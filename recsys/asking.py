@@ -75,7 +75,7 @@ def needs_histories(queries: Sequence[Query]) -> bool:
     """Whether :func:`batch_of` looks at what their users did before, or adds to it."""
     if queries[0].parameters.exclude_policy != ExcludePolicy.NONE:
         return True
-    return any([query.live_events or query.seed_item_ids or query.exclude_item_ids for query in queries])
+    return any(query.live_events or query.seed_item_ids or query.exclude_item_ids for query in queries)
 
 
 def _stale(user_num: Int32s, history: Histories, stored: Histories) -> Int32s:

@@ -22,9 +22,7 @@ def _seconds(context: Any) -> Any:  # noqa: ARG001 - as numba calls it
         read = cgutils.get_or_insert_function(builder.module, form, "clock_gettime")  # type: ignore[no-untyped-call]
         told = cgutils.alloca_once(builder, number, size=2)  # type: ignore[no-untyped-call]
         builder.call(read, [whole(MONOTONIC), told])
-        seconds, nanos = (
-            builder.sitofp(builder.load(builder.gep(told, [number(place)])), real) for place in range(2)
-        )
+        seconds, nanos = (builder.sitofp(builder.load(builder.gep(told, [number(place)])), real) for place in range(2))
         return builder.fadd(seconds, builder.fmul(nanos, real(1e-9)))
 
     return types.float64(), lines

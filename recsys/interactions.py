@@ -108,6 +108,11 @@ class Histories:
         return (self.item_num, self.event_type, self.time, self.price, self.session_num)
 
     @property
+    def arrays(self) -> history_kernels.Rows:
+        """All fields, as kernels take and give them."""
+        return (self.indptr, self.item_num, self.event_type, self.time, self.price, self.session_num)
+
+    @property
     def row(self) -> Int32s:
         """int32[m]: the row that each entry belongs to."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.indptr))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from recsys.model import Model
 from recsys.queries import QueryBatch
 from recsys.scorer import Scorer
 from recsys.served import popular_of
-from recsys.slate import Asked, numbers_of, seeds_of, side_by_side
+from recsys.slate import numbers_of, order_otherwise, seeds_of, side_by_side
 from recsys.stages import Stopwatch, popular_slate
 from recsys.types import Query, ServedFrom, ServingParameters, Slate
 
@@ -38,7 +39,7 @@ class OneCall:
     def _hold(self, scorer: Scorer) -> Held:
         model, slots = self._model, self._slots
         histories = model.snapshot.histories
-        known = Known(
+        parts: tuple[Any, ...] = (
             frozen(histories.indptr),
             tuple(map(frozen, histories.columns)),
             *scorer.held,
@@ -48,7 +49,7 @@ class OneCall:
             *written(model.snapshot.source_names),
             REASON_EXPLORED,
         )
-        return hold(known)
+        return hold(Known(*parts))
 
     def slates(
         self, queries: Sequence[Query], batch_of: Callable[..., QueryBatch], stopwatch: Stopwatch
@@ -64,27 +65,25 @@ class OneCall:
             Exception: whatever a stage raises.
         """
         model, parameters = self._model, queries[0].parameters
-        asked = [asked_of(query, model.items) for query in queries]
-        if self._known is None or not _are_plain(queries, asked, parameters):
+        if self._known is None or not _are_plain(queries, parameters):
             return [None] * len(queries)
         batch = batch_of(queries, unread=True)
         cut = parameters.candidates_per_source, model.blend, parameters.candidates, model.snapshot.reserved
-        (sources, *arguments), further = model.retriever.arguments(batch, *cut)
+        arguments, further = model.retriever.arguments(batch, *cut)
         if further:
             return [None] * len(queries)
-        told, sizes = batch.history, np.array([each.size for each in asked], dtype=np.int64)
-        numbers = numbers_of(seeds_of(asked, batch.discovery.tolist(), self._slots), parameters.candidates_per_source)
+        sizes = [query.slate_size for query in queries]
+        seeds = seeds_of([query.seed for query in queries], batch.discovery, self._slots)
+        wanted = np.array(sizes, dtype=np.int64), numbers_of(seeds, parameters.candidates_per_source)
         stopwatch.lap("look_up")
-        out, begun, count, laps = answer_kernels.answered(
-            self._known, sources, (told.indptr, *told.columns), *arguments, sizes, numbers
-        )
+        out, begun, count, laps = answer_kernels.answered(self._known, batch.history.arrays, *arguments, *wanted)
         stopwatch.laps(STAGES, laps.tolist())
         data, ends, slates = out.tobytes(), begun.tolist(), list[Slate | None]()
         for row, items in enumerate(count.tolist()):
             if items == NO_HISTORY:
-                popular = popular_of(model, popular_slate(model, batch, row, asked[row]))
-                slates.append(Slate(popular, ServedFrom.POPULAR_CACHE))
-            elif items < asked[row].size and asked[row].fill:
+                popular = popular_slate(model, batch, row, asked_of(queries[row], model.items))
+                slates.append(Slate(popular_of(model, popular), ServedFrom.POPULAR_CACHE))
+            elif items < sizes[row] and parameters.fill:
                 slates.append(None)
             else:
                 slates.append(Slate(EncodedItems(data[ends[row] : ends[row + 1]], items), ServedFrom.MODEL))
@@ -92,11 +91,8 @@ class OneCall:
         return slates
 
 
-def _are_plain(queries: Sequence[Query], asked: Sequence[Asked], parameters: ServingParameters) -> bool:
+def _are_plain(queries: Sequence[Query], parameters: ServingParameters) -> bool:
     """Whether queries want what both stages order, and no more than that."""
     if parameters.sources or parameters.by_cycle or not parameters.use_ranker:
         return False
-    for query, each in zip(queries, asked, strict=True):
-        if query.explain or query.trace or each.is_ruled:
-            return False
-    return True
+    return not any(query.explain or query.trace or order_otherwise(query.rules, query.shown) for query in queries)

@@ -94,13 +94,16 @@ def retrieved(
         asked: the queries.
         popular: int32[m], the first items of the source of popular ones that are allowed, in its order.
         given: float32[q, d], the vectors of ALS; of length 0 where they are all those of stored users.
-        proposed: int32[q, K], what the other sources propose, best first, -1 after the last; the rest is filled.
+        proposed: int32[q, K], what the other sources propose, best first, -1 after the last; the rest is filled. Of no
+            row where there are no others.
         own: float32[q, K], the scores of these.
         merging: how they become candidates.
         space: of this thread.
     """
     sources: Sources = held.value
-    rows, width, columns = len(asked.now), proposed.shape[1], len(merging.starts) - 1
+    rows, width, columns = len(asked.now), merging.starts[-1], len(merging.starts) - 1
+    if len(proposed) == 0:
+        proposed, own = np.empty((rows, width), np.int32), np.empty((rows, width), np.float32)
     most = most_of(merging, width) * rows
     query, item, blend = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.float32)
     score, rank = np.empty((most, columns), np.float32), np.empty((most, columns), np.float32)

@@ -15,9 +15,9 @@ from recsys.candidates import LEAST_SCALE, SCALE_RANK, Candidates
 from recsys.content_source import COLD_CANDIDATES, ContentSource, DescribedSource
 from recsys.fetching import EVERY_ITEM, MOST_SIMILAR, space
 from recsys.held_kernels import Held, hold
+from recsys.interactions import UNREAD
 from recsys.item_blocks import ItemBlocks
 from recsys.item_index import are_few
-from recsys.interactions import UNREAD
 from recsys.kernel import frozen
 from recsys.queries import QueryBatch
 from recsys.retrieve_kernels import OF_ALS, OF_SPECTRAL, Asked, Found
@@ -51,6 +51,7 @@ MOST_VISITED, MOST_SEARCHED, MOST_PRODUCTS = 2, 3, 4
 _NO_WEIGHTS, _NO_EVENTS, _NO_VECTORS = np.zeros(1), np.zeros(1, dtype=bool), np.zeros((0, 0), dtype=np.float32)
 _NO_ITEMS, _NO_SCORES = frozen(np.zeros(0, dtype=np.int32)), frozen(np.zeros(0, dtype=np.float32))
 _NO_STARTS, _NO_BITS = frozen(np.zeros(0, dtype=np.int64)), frozen(np.zeros((0, 0), dtype=np.uint16))
+_NO_PROPOSALS = np.zeros((0, 0), dtype=np.int32), np.zeros((0, 0), dtype=np.float32)
 _NOT_SIMILAR = Similar(NONE, _NO_WEIGHTS, 0.0, _NO_STARTS, _NO_ITEMS, _NO_SCORES)
 _NOT_VISITED = Visited(NONE, _NO_EVENTS, 0.0)
 _NOT_POPULAR = Popular(NONE, _NO_SCORES)
@@ -129,7 +130,11 @@ class Retriever:
         """
         way = self._few if are_few(batch.allowed_items) else self._whole
         vectors, is_read = _NO_VECTORS, batch.history is not UNREAD
-        if self._als is not None and is_read and (way.others or not self._is_stored or UNKNOWN in batch.user_num.tolist()):
+        if (
+            self._als is not None
+            and is_read
+            and (way.others or not self._is_stored or UNKNOWN in batch.user_num.tolist())
+        ):
             vectors = self._als.vectors(batch)
             batch = replace(batch, vectors=vectors)
         proposals = [(column, source.propose(batch, k)) for column, source in way.others]
@@ -280,7 +285,12 @@ def _most(source: CandidateSource) -> int:
 
 
 def _side_by_side(proposals: list[tuple[int, Proposal]], starts: Int64s, queries: int) -> tuple[Int32s, Float32s]:
-    """What some sources propose in their columns of int32[q, K] and float32[q, K]; the others may hold anything."""
+    """What some sources propose in their columns of int32[q, K] and float32[q, K]; the others may hold anything.
+
+    Of no row where there is no such source.
+    """
+    if not proposals:
+        return _NO_PROPOSALS
     item_num, score = np.empty((queries, starts[-1]), np.int32), np.empty((queries, starts[-1]), np.float32)
     for column, proposal in proposals:
         part = slice(starts[column], starts[column + 1])

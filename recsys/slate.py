@@ -17,7 +17,7 @@ from recsys.queries import QueryBatch
 from recsys.ranked_items import FILL, NOTHING, RankedItems, RankedSlates
 from recsys.rules import NO_RULES, Rules
 from recsys.sources import PopularitySource
-from recsys.types import Float32s, Float64s, Int32s, Int64s, RuleReason
+from recsys.types import Bools, Float32s, Float64s, Int32s, Int64s, RuleReason
 from recsys.vocabulary import Vocabulary
 
 CAPPED_FILL = 200
@@ -87,8 +87,7 @@ class Asked(NamedTuple):
     @property
     def is_ruled(self) -> bool:
         """Whether anything but the scores orders the slate."""
-        rules = self.rules
-        return rules is not NO_RULES and bool(rules.boosts or rules.pins or rules.caps or rules.diversity or (rules.fatigue and self.shown))
+        return order_otherwise(self.rules, self.shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def assemble(
     """
     all_slots, discovery = side_by_side(tuple(slots)), batch.discovery.tolist()
     sizes = np.array([0 if each.is_ruled else each.size for each in asked], dtype=np.int64)
-    seeds = seeds_of(asked, discovery, all_slots)
+    seeds = seeds_of([each.seed for each in asked], batch.discovery, all_slots)
     most = int(np.fmax.reduce(candidates.rank, axis=None, initial=0)) if any(seeds) else 0
     slates = RankedSlates(
         candidates.item_num,
@@ -240,11 +239,24 @@ def _ruled(
     return _ranked(part, best, reasons, [each.propensity for each in placed], popular)
 
 
-def seeds_of(asked: Sequence[Asked], discovery: Sequence[bool], slots: AllSlots) -> list[int]:
-    """What each query draws by where places are kept; 0 where it draws nothing."""
+def order_otherwise(rules: Rules, shown: Sequence[object]) -> bool:
+    """Whether rules order a slate otherwise than scores do, for a user who was shown these items lately."""
+    if rules is NO_RULES:
+        return False
+    return bool(rules.boosts or rules.pins or rules.caps or rules.diversity or (rules.fatigue and shown))
+
+
+def seeds_of(seeds: Sequence[int], discovery: Bools, slots: AllSlots) -> list[int]:
+    """The seeds of queries for which places are kept; 0, which draws nothing, for the others.
+
+    Args:
+        seeds: of all queries.
+        discovery: bool[q], whether purchased items are kept out.
+        slots: the places.
+    """
     if slots.used == (False, False):
-        return [0] * len(asked)
-    return [each.seed if slots.used[is_new] else 0 for each, is_new in zip(asked, discovery, strict=True)]
+        return [0] * len(seeds)
+    return [seed if slots.used[is_new] else 0 for seed, is_new in zip(seeds, discovery.tolist(), strict=True)]
 
 
 def numbers_of(seeds: Sequence[int], most: int) -> Float64s:

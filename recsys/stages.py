@@ -59,10 +59,10 @@ class Stopwatch:
 
     def laps(self, stages: Sequence[str], parts: Sequence[float]) -> None:
         """The time since the last lap belongs to these stages, in these parts."""
-        now, whole = self._timer(), sum(parts)
+        now = self._timer()
+        share = (now - self._last) / (sum(parts) or 1.0)
         for stage, part in zip(stages, parts, strict=True):
-            own = (now - self._last) * part / whole if whole else 0.0
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + own
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + part * share
         self._last = now
 
 

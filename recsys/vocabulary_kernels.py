@@ -63,12 +63,12 @@ def _part(ends: Int64s, number: int) -> tuple[int, int]:
 
 @inner_kernel
 def _order(letters: UInt8s, row: int, texts: UInt8s, begin: int, end: int) -> int:
-    """Below 0 where the id of a row comes before a text, above 0 where it comes behind it, 0 where they are the same."""
+    """Below 0 where the id of a row comes before a text, above 0 where it comes behind it, 0 where it is the same."""
     width, size = letters.shape[1], end - begin
     for at in range(min(width, size)):
         own, other = np.int64(letters[row, at]), np.int64(texts[begin + at])
         if own != other:
-            return own - other
+            return int(own - other)
     if size > width:
         return -1
-    return np.int64(letters[row, size]) if size < width else 0
+    return int(np.int64(letters[row, size])) if size < width else 0

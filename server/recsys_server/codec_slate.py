@@ -29,8 +29,8 @@ _SECONDS, _NANOS = b"\x08", b"\x10"
 _HEAD = struct.Struct("<BBBBBfBB")
 _REST = _HEAD.size - 2
 """Bytes of an item besides its own tag and size, its id and its sources."""
-WAITS_A_SECOND = 100_000
-"""A wait is told in steps of ten microseconds."""
+STEPS_A_SECOND = 100_000
+"""Timings are told in steps of ten microseconds."""
 _ONE_BYTE = 127
 """The largest number that the wire holds in one byte."""
 
@@ -115,7 +115,7 @@ def response(
         wait: seconds before the batch of the slate began.
         stages: of that batch; empty where nothing was computed.
     """
-    waited = _waited(round(wait * WAITS_A_SECOND)) if stages else b""
+    waited = _timing("wait", round(wait * STEPS_A_SECOND)) if stages else b""
     head = sized(_RECOMMENDATION_ID, recommendation_id.encode())
     return b"".join((head, _origin(served_from, degraded), waited, _timings(stages), slate))
 
@@ -128,28 +128,15 @@ def _origin(served_from: ServedFrom, degraded: tuple[str, ...]) -> bytes:
     ).SerializeToString()
 
 
-@lru_cache(maxsize=4096)
-def _waited(steps: int) -> bytes:
-    """How long a query waited: mostly less than so many steps, each of which is written once."""
-    return _timing("wait", steps / WAITS_A_SECOND)
-
-
 @lru_cache(maxsize=16)
 def _timings(stages: Timings) -> bytes:
     """The same for all answers of a batch."""
-    return b"".join(_timing(stage, seconds) for stage, seconds in stages)
+    return b"".join([_timing(stage, round(seconds * STEPS_A_SECOND)) for stage, seconds in stages])
 
 
-def _timing(stage: str, seconds: float) -> bytes:
-    whole, nanos = divmod(round(seconds * 1e9), 10**9)
-    fraction = number(nanos)
-    return _until_nanos(stage, whole, len(fraction)) + fraction
-
-
-@lru_cache(maxsize=64)
-def _until_nanos(stage: str, whole: int, size: int) -> bytes:
-    """A timing but for its last number, of so many bytes: few combinations occur."""
-    begun = _SECONDS + number(whole) + _NANOS
-    duration = _DURATION + number(len(begun) + size) + begun
-    named = sized(_STAGE, stage.encode())
-    return _STAGE_TIMINGS + number(len(named) + len(duration) + size) + named + duration
+@lru_cache(maxsize=8192)
+def _timing(stage: str, steps: int) -> bytes:
+    """What a stage took: mostly one of a few thousand, of which each is written once."""
+    whole, rest = divmod(steps, STEPS_A_SECOND)
+    duration = _SECONDS + number(whole) + _NANOS + number(rest * (10**9 // STEPS_A_SECOND))
+    return sized(_STAGE_TIMINGS, sized(_STAGE, stage.encode()) + sized(_DURATION, duration))
