@@ -12,7 +12,9 @@ from recsys.event_log import Appended, EventLog, LoggedEvent
 from recsys_server.errors import DeadlineError, OverloadedError, StorageError
 
 PAUSE_SECONDS = 0.05
-"""Between the starts of two transactions: each takes the interpreter's lock from who serves a few times."""
+"""Between the starts of two transactions, as each takes the interpreter's lock from who serves a few times;"""
+ENOUGH = 100
+"""events that wait are reason enough for one at once."""
 MOST_TOGETHER = 5_000
 """Events of one transaction, beyond which a further call waits for the next one."""
 _log = logging.getLogger(__name__)
@@ -23,7 +25,7 @@ _Call = tuple[Sequence[LoggedEvent], asyncio.Future[_Accepted]]
 class Recorder:
     """Appends the events of many calls to a log.
 
-    While one transaction is on its way to the disk, and for a while after, the next one gathers; who comes after a
+    While one transaction is on its way to the disk, and for a moment after, the next one gathers. Who comes after a
     pause waits for nothing.
 
     Args:
@@ -39,9 +41,11 @@ class Recorder:
         self._max_waiting = max_waiting
         self._told = told
         self._waiting: list[_Call] = []
+        self._size = 0
         self._thread = ThreadPoolExecutor(1, "events")
         self._writing: asyncio.Task[None] | None = None
         self._next_at = 0.0
+        self._enough = asyncio.Event()
 
     async def record(self, events: Sequence[LoggedEvent], deadline: float) -> list[bool]:
         """Store events; whether each is new. When it returns they are on disk.
@@ -61,6 +65,9 @@ class Recorder:
             raise OverloadedError("too many calls wait for the disk; try again later")
         done: asyncio.Future[_Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append((events, done))
+        self._size += len(events)
+        if self._size >= ENOUGH:
+            self._enough.set()
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_all())
         try:
@@ -81,7 +88,7 @@ class Recorder:
     async def _write_all(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
-            await asyncio.sleep(max(0.0, self._next_at - loop.time()))
+            await self._gathered(self._next_at - loop.time())
             self._next_at = loop.time() + PAUSE_SECONDS
             calls = self._next_calls()
             together = [event for events, _ in calls for event in events]
@@ -96,6 +103,14 @@ class Recorder:
             else:
                 _answer(calls, [one.is_new for one in appended])
 
+    async def _gathered(self, seconds: float) -> None:
+        """Wait so long, or until enough wait."""
+        try:
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._enough.wait()
+        except TimeoutError:
+            pass
+
     def _next_calls(self) -> list[_Call]:
         """The calls of one transaction, which wait no longer: at least one."""
         size = count = 0
@@ -103,6 +118,9 @@ class Recorder:
             size += len(self._waiting[count][0])
             count += 1
         calls, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._size -= size
+        if self._size < ENOUGH:
+            self._enough.clear()
         return calls
 
 

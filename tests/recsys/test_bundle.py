@@ -238,7 +238,7 @@ def test_answers_that_differ_from_the_golden_ones_are_refused(recommender, tmp_p
 
 def test_a_stage_that_fails_on_a_golden_query_is_told(folder):
     loaded = bundle.load(folder)
-    object.__setattr__(loaded.model, "scorer", "none")
+    object.__setattr__(loaded.model, "retriever", "none")
     assert "a golden query fails" in refusal(folder, lambda path: bundle.check_golden(path, loaded))
 
 

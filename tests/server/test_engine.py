@@ -25,7 +25,10 @@ def engine(max_batch=64, max_waiting=1024, observed=None, shed_seconds=LATER):
 
 
 def ask(engine, recommender, user_id, deadline=LATER):
-    return asyncio.create_task(engine.answer(recommender, Query(user_id, 3, 0), deadline))
+    async def asked():
+        return await engine.answer(recommender, Query(user_id, 3, 0), deadline)
+
+    return asyncio.create_task(asked())
 
 
 def users(recommender):

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 import server_fakes as fakes
 from recsys.errors import StateError
-from recsys.event_log import EventLog
+from recsys.event_log import EventLog, LoggedEvent
 from recsys.v1 import event_pb2, event_service_pb2, event_service_pb2_grpc
 from recsys_server.errors import DeadlineError
 from recsys_server.events import Recorder
@@ -163,6 +163,23 @@ async def test_when_too_many_calls_wait_for_the_disk_further_ones_are_refused_an
             4 <= late <= 8
         )  # four that wait, and up to four in the transaction that hangs, if all have not come at once
     assert len(stored(tmp_path)) == late
+
+
+async def test_few_events_gather_for_a_moment_after_a_transaction_and_many_wait_for_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("recsys_server.events.PAUSE_SECONDS", 3_600.0)
+    recorder, soon = Recorder(EventLog(tmp_path), 10, lambda *_: None), time.monotonic() + 30
+    logged = iter(LoggedEvent(f"e{num}", "u1", "i1", 1, num) for num in range(1_000))
+
+    def some(count):
+        return asyncio.create_task(recorder.record([next(logged) for _ in range(count)], soon))
+
+    assert await some(1) == [True]
+    assert await some(100) == [True] * 100
+    waiting = [some(40), some(40)]
+    assert await asyncio.wait(waiting, timeout=0.2) == (set(), set(waiting))
+    assert await some(20) == [True] * 20
+    assert await asyncio.gather(*waiting) == [[True] * 40] * 2
+    await recorder.close()
 
 
 async def test_a_disk_that_fails_after_the_client_has_given_up_is_told_in_one_line(tmp_path, caplog):

@@ -25,9 +25,12 @@ def engine(max_batch=64, max_waiting=10_000, shed_seconds=LATER):
     return Engine(max_batch, max_waiting, shed_seconds, lambda _: None, time.monotonic, lambda call: call())
 
 
-def ask(engine, recommender, user_id, seconds=LATER, **options):
+def ask(engine, recommender, user_id, seconds=LATER, *, shared=False, **options):
+    async def asked():
+        return await engine.answer(recommender, query, time.monotonic() + seconds, shared=shared)
+
     query = Query(user_id, 3, 0, parameters=ServingParameters(**options), trace=True)
-    return asyncio.create_task(engine.answer(recommender, query, time.monotonic() + seconds))
+    return asyncio.create_task(asked())
 
 
 async def taught(running, recommender, together=1):
@@ -92,7 +95,7 @@ async def test_what_would_wait_too_long_is_refused_at_once_and_what_many_share_i
     for _ in range(5):
         await asyncio.gather(*(ask(running, recommender, user) for user in USERS[:4]))
     tasks = [ask(running, recommender, user) for user in USERS[:100]]
-    shared = asyncio.create_task(running.answer(recommender, Query("u200", 3, 0), LATER, shared=True))
+    shared = ask(running, recommender, "u200", shared=True)
     await asyncio.sleep(0)
     refusals = [task for task in tasks if task.done()]
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -211,10 +214,13 @@ async def test_at_twice_its_capacity_an_engine_answers_as_many_as_it_can_and_tho
     async def call(user):
         started = time.monotonic()
         try:
-            await there(running.answer(recommender, Query(user, 3, 0), LATER))
+            await there(asked(user))
             outcomes["answered"].append(time.monotonic() - started)
         except OverloadedError:
             outcomes["shed"].append(time.monotonic() - started)
+
+    async def asked(user):
+        return await running.answer(recommender, Query(user, 3, 0), LATER)
 
     async def apart():
         return engine(max_batch=8, shed_seconds=0.1)
