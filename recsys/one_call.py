@@ -34,7 +34,7 @@ class OneCall:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._slots = side_by_side(model.slots)
-        self._known = None if model.scorer is None else self._hold(model.scorer)
+        self._known = self._hold(model.scorer) if isinstance(model.scorer, Scorer) else None
 
     def _hold(self, scorer: Scorer) -> Held:
         model, slots = self._model, self._slots

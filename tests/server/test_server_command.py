@@ -129,6 +129,18 @@ print([name for name in {lean_names()} if sys.modules.get(name)])
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_threads_that_write_give_the_interpreter_back_soon(tmp_path):
+    code = f"""
+import contextlib, sys
+from recsys_server import __main__
+with contextlib.suppress(SystemExit):
+    __main__.main(["--registry", {str(tmp_path)!r}, "--listen", "nowhere"])
+print(sys.getswitchinterval())
+"""
+    done = run("-c", code)
+    assert float(done.stdout) <= 0.001, done.stderr
+
+
 def lean_names():
     return ["implicit", "pandas", "polars", "pyarrow", "sklearn", "matplotlib", "torch", "recsys_offline"]
 
