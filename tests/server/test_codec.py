@@ -246,3 +246,15 @@ def test_each_reason_of_the_wire_is_used():
 def test_each_served_from_and_policy_of_the_wire_has_its_word():
     assert {codec_slate._SERVED_FROM[word] for word in ServedFrom} == set(pb.ServedFrom.values()) - {0}
     assert set(codec._POLICIES) == set(pb.ExcludePolicy.values()) - {0}
+
+
+def test_what_a_user_draws_by_stands_for_an_hour_and_is_not_that_of_others():
+    def seed(user, now):
+        data = pb.RecommendRequest(user_id=user).SerializeToString()
+        return codec.request(data, Placements(Config()), Experiments(), now=now).query.seed
+
+    users = [f"u{num}" for num in range(100)]
+    hours = [[seed(user, 3_600 * hour + 10) for user in users] for hour in (500_000, 500_001)]
+    assert hours[0] == [seed(user, 3_600 * 500_000 + 3_599) for user in users]
+    assert len({*hours[0], *hours[1]}) == 200
+    assert 0 not in hours[0]
