@@ -13,6 +13,7 @@ asked = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)  # empty, 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(ids), st.lists(asked))
 @example(["a"], ["a\0", "\0", "", "ab", "ab\0"])
+@example(["a", "bcd"], ["a\0", "a\0\0", "a\0b", "bc", "bcd\0"])
 def test_known_ids_go_to_their_row_and_back_and_all_others_are_unknown(known, others):
     vocabulary = Vocabulary.of(known)
     assert len(vocabulary) == len(set(known))
@@ -24,6 +25,7 @@ def test_known_ids_go_to_their_row_and_back_and_all_others_are_unknown(known, ot
 @settings(max_examples=100, deadline=None)
 @given(st.lists(ids), st.lists(asked))
 @example(["a"], ["a\0", "\0", "", "ab", "ab\0"])
+@example(["a", "bcd"], ["a\0", "a\0\0", "a\0b", "bc", "bcd\0"])
 def test_many_look_ups_at_once_are_the_single_ones(known, others):
     vocabulary = Vocabulary.of(known)
     wanted = known + others
