@@ -70,9 +70,9 @@ class OneCall:
         batch = batch_of(queries, unread=True)
         cut = parameters.candidates_per_source, model.blend, parameters.candidates, model.snapshot.reserved
         arguments, further = model.retriever.arguments(batch, *cut)
-        if further:
-            return [None] * len(queries)
         sizes = [query.slate_size for query in queries]
+        if further or (parameters.fill and max(sizes) > _most(batch, parameters)):
+            return [None] * len(queries)
         seeds = seeds_of([query.seed for query in queries], batch.discovery, self._slots)
         wanted = np.array(sizes, dtype=np.int64), numbers_of(seeds, parameters.candidates_per_source)
         stopwatch.lap("look_up")
@@ -89,6 +89,12 @@ class OneCall:
                 slates.append(Slate(EncodedItems(data[ends[row] : ends[row + 1]], items), ServedFrom.MODEL))
         stopwatch.lap("encode")
         return slates
+
+
+def _most(batch: QueryBatch, parameters: ServingParameters) -> int:
+    """Items of a slate, at most, before popular ones fill it up: a longer one would be computed twice."""
+    allowed = batch.allowed_items
+    return min(parameters.candidates, batch.n_items if allowed is None else int(np.count_nonzero(allowed)))
 
 
 def _are_plain(queries: Sequence[Query], parameters: ServingParameters) -> bool:

@@ -14,7 +14,9 @@ from recsys_server.errors import DeadlineError, OverloadedError, StorageError
 PAUSE_SECONDS = 0.05
 """Between the starts of two transactions, as each takes the interpreter's lock from who serves a few times;"""
 ENOUGH = 100
-"""events that wait are reason enough for one at once."""
+"""events that wait are reason enough for one at once, and so is"""
+HASTE = 2
+"""a client who waits less than so many times that long."""
 MOST_TOGETHER = 5_000
 """Events of one transaction, beyond which a further call waits for the next one."""
 _log = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ class Recorder:
         done: asyncio.Future[_Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append((events, done))
         self._size += len(events)
-        if self._size >= ENOUGH:
+        if self._size >= ENOUGH or deadline - asyncio.get_running_loop().time() < HASTE * PAUSE_SECONDS:
             self._enough.set()
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_all())

@@ -202,12 +202,12 @@ def _warm_up(recommender: Recommender) -> None:
     """
     popular = Query("", WARM_UP_SLATE, recommender.until)
     slate = recommender.answer([popular], time.perf_counter).slates[0]
-    personal = [Query("", WARM_UP_SLATE, recommender.until, (item.item_id,)) for item in slate.items[:8]]
+    personal = [Query("", 1, recommender.until, (item.item_id,)) for item in slate.items[:8]]
     for rules in (NO_RULES, Rules(condition=Negated(AnyOf(ITEM_ID, ())))) if personal else ():
         recommender.answer([query._replace(rules=rules) for query in personal], time.perf_counter)
     for query in personal[:1]:
         seen = LiveEvent(query.seed_item_ids[0], EventType.VIEW_ITEM, recommender.until)
-        visit = query._replace(slate_size=1, live_events=(seen,), explain=True, trace=True)
+        visit = query._replace(live_events=(seen,), explain=True, trace=True)
         for ask in (recommender.answer, recommender.similar, recommender.rank_items):
             ask([visit], time.perf_counter)
 

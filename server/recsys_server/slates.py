@@ -88,7 +88,7 @@ class Slates:
         """
         try:
             if query.explain or self._keeps_nothing(recommender, query):
-                return _computed(await self._engine.answer(recommender, query, deadline), recommender, assignments)
+                return await self._serve_computed(recommender, query, assignments, deadline)
             if recommender.is_personal(query):
                 return await self._serve_personal(recommender, query, assignments, deadline, lately)
             return await self._serve_popular(recommender, query, assignments, deadline)

@@ -108,6 +108,13 @@ def test_plain_queries_are_answered_in_one_call_and_others_are_not(shops, place)
     for change in ({"live_events": clicked}, {"exclude_item_ids": ("i03",)}, {"user_id": "never seen"}):
         assert at_once(recommender, plain._replace(**change)) != [None]
     few = ServingParameters(candidates_per_source=2, candidates=4)
+    short = ServingParameters(candidates_per_source=2)
+    nothing = Rules(AnyOf("brand", ("no such brand",)))
+    for change in ({"slate_size": 61, "parameters": few}, {"slate_size": 400}, {"rules": nothing}):
+        with pytest.MonkeyPatch.context() as patch:  # what popular items must fill up anyway is not computed twice
+            patch.setattr(answer_kernels, "answered", None)
+            assert at_once(recommender, plain._replace(**change)) == [None]
+    assert at_once(recommender, plain._replace(slate_size=59, parameters=short)) == [None]
     for change in ({"explain": True}, {"trace": True}, {"rules": RULES[2]}, {"slate_size": 59, "parameters": few}):
         assert at_once(recommender, plain._replace(**change)) == [None]
 

@@ -167,6 +167,7 @@ async def test_when_too_many_calls_wait_for_the_disk_further_ones_are_refused_an
 
 async def test_few_events_gather_for_a_moment_after_a_transaction_and_many_wait_for_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("recsys_server.events.PAUSE_SECONDS", 3_600.0)
+    monkeypatch.setattr("recsys_server.events.HASTE", 0.0)
     recorder, soon = Recorder(EventLog(tmp_path), 10, lambda *_: None), time.monotonic() + 30
     logged = iter(LoggedEvent(f"e{num}", "u1", "i1", 1, num) for num in range(1_000))
 
@@ -179,6 +180,9 @@ async def test_few_events_gather_for_a_moment_after_a_transaction_and_many_wait_
     assert await asyncio.wait(waiting, timeout=0.2) == (set(), set(waiting))
     assert await some(20) == [True] * 20
     assert await asyncio.gather(*waiting) == [[True] * 40] * 2
+    monkeypatch.setattr("recsys_server.events.HASTE", 1.0)
+    hasty = recorder.record([next(logged)], time.monotonic() + 3_000)
+    assert await asyncio.wait_for(hasty, 10) == [True]
     await recorder.close()
 
 

@@ -146,8 +146,7 @@ class FrontLink:
 
     def _reply(self, number: int, kind: Kind, body: bytes) -> None:
         self._inside.pop(number, None)
-        if self._frames is not None:
-            self._frames.send(kind, number, body)
+        self._send(kind, number, body)
 
     def _lost(self) -> None:
         gone, self._inside = self._inside, {}
